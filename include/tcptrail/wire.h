@@ -13,6 +13,7 @@
 #define TCPTRAIL_WIRE_H
 
 #ifdef __bpf__
+#include <linux/types.h>
 typedef __u8 tt_u8;
 typedef __u16 tt_u16;
 typedef __u32 tt_u32;

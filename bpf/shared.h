@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the programs and the collector share in memory, besides the records. */
+#ifndef TCPTRAIL_SHARED_H
+#define TCPTRAIL_SHARED_H
+
+#include <tcptrail/wire.h>
+
+#define TT_MAX_CPUS 1024 /* a power of two; more CPUs share slots, which costs duplicates and loses nothing */
+#define TT_MAX_NETNS 16
+
+/* Per socket: BPF_MAP_TYPE_SK_STORAGE, copied from a listener to its children. */
+struct tt_origin {
+    tt_u64 listener; /* its cookie */
+    tt_u32 unaccepted_end; /* the connection ended before a process had it: TT_DESTROY is wanted */
+    tt_u32 pad;
+};
+
+/* Which call the main program saw last; one cache line a CPU. */
+struct tt_token {
+    const void *sk;
+    tt_u64 states;
+};
+struct tt_tokens {
+    struct tt_token by_context[2]; /* [sk_lock.owned] */
+    tt_u64 pad[4];
+};
+
+/* Constant from load on: the verifier drops what is switched off. */
+struct tt_filter {
+    tt_u32 families;    /* bit 0: IPv4, bit 1: IPv6; 0: all */
+    tt_u32 netns_count; /* 0: all */
+    tt_u32 netns[TT_MAX_NETNS];
+    tt_u32 lports; /* 1: `lport_set` counts */
+    tt_u32 rports;
+};
+
+/* Written by the programs unless said otherwise. */
+struct tt_shared {
+    tt_u64 lost;       /* transitions without room in the ring */
+    tt_u64 lost_other; /* other records without room */
+    tt_u64 caught;     /* calls that the main program was kept from, as the backup saw it */
+    tt_u64 counted;    /* LISTEN -> SYN_RECV that carried no address of the child: counted, not sent */
+    tt_u64 epoch;      /* collector and on_rename: every TT_PROCESS is news again */
+    tt_u32 enabled;    /* collector */
+    tt_u32 addresses;  /* 1: addresses go with every transition (until the first snapshot; after a loss) */
+    tt_u32 child_complete; /* LISTEN -> SYN_RECV carries the child's own cookie and addresses (kernel 6.13 and later) */
+    tt_u32 pad;
+};
+
+#endif

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The hooks. Each program: filter, read, emit. bpf/README.md has the table of them.
+ */
+#include "emit.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile struct tt_filter filter;
+const volatile __u32 hz = 250; /* jiffies a second; the collector knows */
+__u64 lport_set[65536 / 64]; /* written by the collector before `enabled` */
+__u64 rport_set[65536 / 64];
+
+/*
+ * Which call the main program saw last, by CPU and by kind of context (sk_lock.owned): the backup program runs right
+ * after it for the same call and emits when it finds another one here, because then the kernel's recursion guard has
+ * skipped the main program. A softirq call that interrupts a process's call uses the other slot.
+ */
+struct tt_tokens tokens[TT_MAX_CPUS];
+
+static __always_inline struct tt_token *token_slot(int owned) {
+    return &tokens[bpf_get_smp_processor_id() & (TT_MAX_CPUS - 1)].by_context[owned];
+}
+
+static __always_inline int has_port(const __u64 *set, __u16 port) {
+    return set[port >> 6] >> (port & 63) & 1;
+}
+
+static __always_inline int wanted(struct sock *sk, int old, int new) {
+    if (filter.families) {
+        __u32 bit = sk->__sk_common.skc_family == AF_INET ? 1 : 2;
+        if (!(filter.families & bit))
+            return 0;
+    }
+    if (filter.netns_count) {
+        __u32 inum = sk->__sk_common.skc_net.net->ns.inum;
+        int found = 0;
+#pragma unroll
+        for (__u32 i = 0; i < TT_MAX_NETNS; i++)
+            found |= i < filter.netns_count && filter.netns[i] == inum;
+        if (!found)
+            return 0;
+    }
+    if (filter.rports && new != TCP_LISTEN && old != TCP_LISTEN &&
+        !has_port(rport_set, bpf_ntohs(sk->__sk_common.skc_dport)))
+        return 0;
+    if (filter.lports) {
+        /* 0 before connect() has chosen one: what follows SYN_SENT tells user space whether it was wanted. */
+        __u16 port = sk->__sk_common.skc_num;
+        if (new == TCP_CLOSE) { /* skc_num is 0 again */
+            struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+            if (tp)
+                port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+        }
+        if (port && old != TCP_SYN_SENT && !has_port(lport_set, port))
+            return 0;
+    }
+    return 1;
+}
+
+static __always_inline void fill_step(struct tt_step *step, struct sock *sk, int old, int new, __u64 now, __u64 actor) {
+    step->head.old_state = old;
+    step->head.new_state = new;
+    step->head.lport = sk->__sk_common.skc_num;
+    step->head.time = now;
+    step->cookie = sock_cookie(sk);
+    step->actor = actor;
+}
+
+static __always_inline void fill_endpoint(struct tt_open *open, struct sock *sk) {
+    open->netns = sk->__sk_common.skc_net.net->ns.inum;
+    open->family = sk->__sk_common.skc_family;
+    open->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+    read_addresses(open->laddr, open->raddr, &sk->__sk_common);
+}
+
+static __always_inline __u64 listener_of(struct sock *sk) {
+    struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
+    return found ? found->listener : 0;
+}
+
+static __always_inline void emit_open(struct sock *sk, int old, int new, __u8 flags, __u64 now, __u64 actor) {
+    __u64 listener = 0;
+    if (old == TCP_LISTEN || old == TCP_SYN_RECV)
+        listener = listener_of(sk);
+    struct tt_open *open = reserve_transition(sizeof(*open));
+    if (!open)
+        return;
+    fill_head(&open->step.head, sizeof(*open), TT_OPEN, flags);
+    fill_step(&open->step, sk, old, new, now, actor);
+    fill_endpoint(open, sk);
+    open->listener = listener;
+    submit(open);
+}
+
+static __always_inline void emit_endpoint(struct sock *sk, __u16 lport, __u64 now) {
+    __u64 listener = listener_of(sk);
+    struct tt_open *open = reserve(sizeof(*open));
+    if (!open)
+        return;
+    fill_head(&open->step.head, sizeof(*open), TT_ENDPOINT, 0);
+    fill_step(&open->step, sk, 0, 0, now, 0);
+    open->step.head.lport = lport;
+    fill_endpoint(open, sk);
+    open->listener = listener;
+    submit(open);
+}
+
+static __always_inline void emit_close(struct sock *sk, int old, __u8 flags, __u64 now, __u64 actor) {
+    struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+    if (!tp)
+        return;
+    __u16 lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport); /* skc_num is 0 again by now */
+    if (!(flags & TT_F_HAS_SOCKET) && !(sk->__sk_common.skc_flags & SOCK_DEAD_BIT)) {
+        struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
+        if (found)
+            found->unaccepted_end = 1;
+    }
+    if (shared.addresses)
+        emit_endpoint(sk, lport, now);
+    struct tt_close *close = reserve_transition(sizeof(*close));
+    if (!close)
+        return;
+    fill_head(&close->step.head, sizeof(*close), TT_CLOSE, flags);
+    fill_step(&close->step, sk, old, TCP_CLOSE, now, actor);
+    close->step.head.lport = lport;
+    struct net *net = sk->__sk_common.skc_net.net;
+    close->bytes_acked = tp->bytes_acked;
+    close->bytes_received = tp->bytes_received;
+    close->netns = net->ns.inum;
+    close->unread = tp->rcv_nxt - tp->copied_seq;
+    close->total_retrans = tp->total_retrans;
+    close->srtt_us = tp->srtt_us >> 3;
+    if (bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount)) { /* 6.1 and later */
+        close->tw_count = net->ipv4.tcp_death_row.tw_refcount.refs.counter - 1;
+        close->tw_max = net->ipv4.tcp_death_row.sysctl_max_tw_buckets;
+    } else {
+        close->tw_count = close->tw_max = 0;
+    }
+    close->sk_err = sk->sk_err;
+    close->sk_err_soft = sk->sk_err_soft;
+    __u32 segs = tp->segs_out;
+    close->segs_out = segs > 0xffff ? 0xffff : segs;
+    int linger2 = tp->linger2;
+    __u32 fin_timeout = linger2 > 0 ? linger2 : net->ipv4.sysctl_tcp_fin_timeout; /* jiffies */
+    close->fin_timeout_s = fin_timeout / hz;
+    close->shutdown = sk->sk_shutdown;
+    close->close_flags = sock_flags(&sk->__sk_common) | (linger2 < 0 ? TT_C_LINGER2 : 0);
+    close->retransmits = tp->inet_conn.icsk_retransmits;
+    close->probes_out = tp->inet_conn.icsk_probes_out;
+    close->user_timeout_ms = tp->inet_conn.icsk_user_timeout;
+    submit(close);
+}
+
+static __always_inline void transition(struct sock *sk, int old, int new, __u8 flags) {
+    if (sk->sk_protocol != IPPROTO_TCP || old == new || !wanted(sk, old, new))
+        return;
+    if (old == TCP_LISTEN && new == TCP_SYN_RECV) {
+        if (!sk->__sk_common.skc_dport) { /* still a copy of the listener, its cookie too */
+            COUNT(counted);
+            return;
+        }
+        if (!shared.child_complete)
+            shared.child_complete = 1;
+    }
+    __u64 now = bpf_ktime_get_ns();
+    __u64 actor = 0;
+    if (sk->sk_socket)
+        flags |= TT_F_HAS_SOCKET;
+    if (old == TCP_CLOSE && BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+        flags |= TT_F_BOUND;
+    if (sk->sk_lock.owned) {
+        flags |= TT_F_OWNED;
+        actor = current_actor(now);
+    }
+    if (new == TCP_CLOSE) {
+        emit_close(sk, old, flags, now, actor);
+        return;
+    }
+    if (new == TCP_LISTEN) {
+        struct tt_origin *own = bpf_sk_storage_get(&origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+        if (own)
+            own->listener = sock_cookie(sk);
+    }
+    if (old == TCP_CLOSE || old == TCP_LISTEN || (old == TCP_SYN_RECV && !shared.child_complete) || shared.addresses) {
+        emit_open(sk, old, new, flags, now, actor);
+        return;
+    }
+    struct tt_step *step = reserve_transition(sizeof(*step));
+    if (!step)
+        return;
+    fill_head(&step->head, sizeof(*step), TT_STEP, flags);
+    fill_step(step, sk, old, new, now, actor);
+    submit(step);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct sock *sk, int old, int new) {
+    struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
+    token->sk = sk;
+    token->states = (__u32)old << 8 | (__u32)new;
+    if (!shared.enabled)
+        return 0;
+    transition(sk, old, new, 0);
+    return 0;
+}
+
+/* Attached after on_set_state, so it runs after it. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state_backup, struct sock *sk, int old, int new) {
+    struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
+    if (token->sk == sk && token->states == ((__u32)old << 8 | (__u32)new)) {
+        token->sk = 0;
+        return 0;
+    }
+    COUNT(caught);
+    if (shared.enabled)
+        transition(sk, old, new, TT_F_BACKUP);
+    return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk) {
+    if (!shared.enabled)
+        return 0;
+    struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
+    if (!shared.addresses && (!found || !found->unaccepted_end))
+        return 0;
+    struct tt_step *step = reserve(sizeof(*step));
+    if (!step)
+        return 0;
+    fill_head(&step->head, sizeof(*step), TT_DESTROY, 0);
+    fill_step(step, sk, 0, 0, bpf_ktime_get_ns(), 0);
+    submit(step);
+    return 0;
+}
+
+static __always_inline void emit_accept(__u64 cookie, __u16 lport) {
+    __u64 now = bpf_ktime_get_ns();
+    __u64 actor = current_actor(now);
+    struct tt_step *step = reserve(sizeof(*step));
+    if (!step)
+        return;
+    fill_head(&step->head, sizeof(*step), TT_ACCEPT, TT_F_OWNED);
+    step->head.old_state = step->head.new_state = 0;
+    step->head.lport = lport;
+    step->head.time = now;
+    step->cookie = cookie;
+    step->actor = actor;
+    submit(step);
+}
+
+SEC("fentry/security_sock_graft")
+int BPF_PROG(on_sock_graft, struct sock *sk, struct socket *parent) {
+    __u16 family = sk->__sk_common.skc_family;
+    if (!shared.enabled || (family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP)
+        return 0;
+    emit_accept(sock_cookie(sk), sk->__sk_common.skc_num);
+    return 0;
+}
+
+static __always_inline int accepted(long fd) {
+    if (fd < 0 || !shared.enabled)
+        return 0;
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct file **files = BPF_CORE_READ(task, files, fdt, fd);
+    struct file *file = 0;
+    bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+    struct socket *socket = BPF_CORE_READ(file, private_data);
+    if (BPF_CORE_READ(socket, file) != file) /* another thread has put something else at this number */
+        return 0;
+    struct sock *sk = BPF_CORE_READ(socket, sk);
+    __u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+    if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+        return 0;
+    __u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+    if (cookie)
+        emit_accept(cookie, BPF_CORE_READ(sk, __sk_common.skc_num));
+    return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int on_exit_accept(struct trace_event_raw_sys_exit *ctx) {
+    return accepted(ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int on_exit_accept4(struct trace_event_raw_sys_exit *ctx) {
+    return accepted(ctx->ret);
+}
+
+static __always_inline void emit_reset(const struct sock *sk, __u32 reason, __u8 flags) {
+    if (!shared.enabled || !sk)
+        return;
+    __u64 cookie = sk->__sk_common.skc_cookie.counter;
+    if (!cookie)
+        return;
+    struct tt_reset *reset = reserve(sizeof(*reset));
+    if (!reset)
+        return;
+    fill_head(&reset->head, sizeof(*reset), TT_RESET, flags);
+    reset->head.old_state = sk->__sk_common.skc_state;
+    reset->head.new_state = 0;
+    reset->head.lport = sk->__sk_common.skc_num;
+    reset->head.time = bpf_ktime_get_ns();
+    reset->cookie = cookie;
+    reset->reason = reason;
+    reset->pad = 0;
+    submit(reset);
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(on_receive_reset, struct sock *sk) {
+    emit_reset(sk, 0, 0);
+    return 0;
+}
+
+/* Before 6.10 the tracepoint gives no reason; asking for the third argument there would not load. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(on_send_reset_v1, struct sock *sk, void *skb) {
+    emit_reset(sk, 0, TT_F_SENT);
+    return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(on_send_reset_v2, struct sock *sk, void *skb, int reason) {
+    emit_reset(sk, reason, TT_F_SENT);
+    return 0;
+}
+
+/* A process or a thread gets another name (exec, prctl): say again who it is when it next acts. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename, struct task_struct *task, const char *comm) {
+    if (task->pid == task->tgid && task->signal->nr_threads > 1) {
+        __sync_fetch_and_add(&shared.epoch, 0x9e3779b97f4a7c15ULL); /* every thread carries the leader's name */
+        return 0;
+    }
+    known[task->pid & (KNOWN_SLOTS - 1)] = 0;
+    return 0;
+}
+
+#include "iterate.bpf.h"
+#include "timewait.bpf.h"

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Time-wait sockets as fentry sees them, on kernels that allow it. Elsewhere the tracker's rules serve. */
+#ifndef TCPTRAIL_TIMEWAIT_H
+#define TCPTRAIL_TIMEWAIT_H
+
+static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 event) {
+    __u64 cookie = tw->__tw_common.skc_cookie.counter;
+    if (!shared.enabled || !cookie)
+        return;
+    struct tt_timewait *record = reserve(sizeof(*record));
+    if (!record)
+        return;
+    fill_head(&record->head, sizeof(*record), TT_TIMEWAIT, 0);
+    record->head.old_state = tw->tw_substate;
+    record->head.new_state = TCP_TIME_WAIT;
+    record->head.lport = tw->__tw_common.skc_num;
+    record->head.time = bpf_ktime_get_ns();
+    record->cookie = cookie;
+    record->event = event;
+    record->netns = tw->__tw_common.skc_net.net->ns.inum;
+    submit(record);
+}
+
+SEC("fentry/inet_twsk_hashdance")
+int BPF_PROG(on_hashdance, struct inet_timewait_sock *tw) {
+    emit_timewait(tw, TT_TW_HASHED);
+    return 0;
+}
+
+/* The same function since 6.11. */
+SEC("fentry/inet_twsk_hashdance_schedule")
+int BPF_PROG(on_hashdance_schedule, struct inet_timewait_sock *tw) {
+    emit_timewait(tw, TT_TW_HASHED);
+    return 0;
+}
+
+SEC("fentry/inet_twsk_deschedule_put")
+int BPF_PROG(on_deschedule, struct inet_timewait_sock *tw) {
+    emit_timewait(tw, TT_TW_EARLY);
+    return 0;
+}
+
+SEC("fentry/inet_twsk_kill")
+int BPF_PROG(on_kill, struct inet_timewait_sock *tw) {
+    emit_timewait(tw, TT_TW_KILLED);
+    return 0;
+}
+
+#endif
