@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// How connections end: the verdict, TIME_WAIT, and what still waits for one more fact.
+#include <algorithm>
+
+#include "table.h"
+
+namespace tcptrail {
+
+using track::Connection;
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+/// TCP_TIMEWAIT_LEN is 60 s; the timer wheel lets go up to 2 s later.
+constexpr std::uint64_t kTimeWaitAtMost = 62 * kSecond;
+/// A RST that belongs to a close follows it within the same system call or softirq.
+constexpr std::uint64_t kResetFollows = 2'000'000;
+
+std::uint64_t mix(std::uint64_t value) {
+    value ^= value >> 32;
+    value *= 0x9e3779b97f4a7c15ULL;
+    return value ^ value >> 29;
+}
+
+/// Of a namespace and both ends; the table compares the ends themselves afterwards.
+std::uint64_t hash_of(const Endpoints& ends) {
+    std::uint64_t hash = mix(static_cast<std::uint64_t>(ends.netns) << 32 | static_cast<std::uint64_t>(ends.lport) << 16 |
+                             ends.rport);
+    for (const Address* address : {&ends.laddr, &ends.raddr}) {
+        for (std::size_t i = 0; i < address->size(); i += 4) {
+            const std::uint32_t word = static_cast<std::uint32_t>((*address)[i]) << 24 |
+                                       static_cast<std::uint32_t>((*address)[i + 1]) << 16 |
+                                       static_cast<std::uint32_t>((*address)[i + 2]) << 8 | (*address)[i + 3];
+            hash = mix(hash + word);
+        }
+    }
+    return hash;
+}
+
+track::Resets resets_of(const Connection& connection) {
+    return {connection.reset_sent, connection.reset_received, connection.reset_reason};
+}
+
+/// Our FIN was acknowledged, so bytes_acked counts it.
+bool fin_acknowledged(const tt_close& close) {
+    switch (static_cast<State>(close.step.head.old_state)) {
+        case State::fin_wait2:
+            return true;
+        case State::closing:
+        case State::last_ack:
+            return close.sk_err == 0;
+        default:
+            return false;
+    }
+}
+
+}  // namespace
+
+void ConnectionTable::end(Connection& connection, const tt_close& close) {
+    std::optional<bool> time_wait = false;
+    if (track::enters_time_wait(close)) {
+        time_wait = true;
+        if (exact_time_wait_) {
+            time_wait = static_cast<bool>(connection.hashed);
+        } else if (close.tw_max != 0 && close.tw_count >= close.tw_max) {
+            time_wait = std::nullopt;  // the last one that found room, or one that found none
+        }
+    }
+    const bool enters = time_wait.value_or(false);
+    const bool dead_fin_wait2 = enters && (close.close_flags & TT_C_DONE) == 0;
+    const State substate = State::fin_wait2;
+    const auto old = static_cast<State>(close.step.head.old_state);
+    const bool acted = track::made_by_actor(close.step, &close);
+    report(connection, close.step.head.time, old, enters ? State::time_wait : State::close,
+           acted ? processes_.of_actor(close.step.actor) : 0, false, dead_fin_wait2 ? &substate : nullptr);
+    connection.state = State::close;
+    connection.last_time = close.step.head.time;
+    connection.in_state_known = true;
+
+    const bool passive = connection.role == Role::passive && !connection.before_trace && !connection.accepted;
+    const bool has_socket = (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
+    const bool dead = (close.close_flags & TT_C_DEAD) != 0;
+    const bool unaccepted = passive && !has_socket && !dead && accepts_seen_ && !enters &&
+                            connection.owner.evidence == Evidence::inherited;
+    if (unaccepted || track::awaits_reset(close)) {
+        connection.held = true;
+        held_[connection.cookie] = {close, unaccepted};
+        if (!unaccepted) {
+            holds_.push_back({close.step.head.time + kResetFollows, connection.cookie});
+        }
+        return;
+    }
+    leave(connection, close, time_wait);
+}
+
+/// The row is told, and the connection leaves the table or stands in TIME_WAIT.
+void ConnectionTable::leave(Connection& connection, const tt_close& close, const std::optional<bool>& time_wait) {
+    const std::uint64_t cookie = connection.cookie;
+    if (static_cast<State>(close.step.head.old_state) != State::listen) {
+        row_.time_wait = time_wait;
+        finish(connection, close);
+    }
+    if (time_wait.value_or(false)) {
+        enter_time_wait(connection, close);
+        return;
+    }
+    const bool dead = (close.close_flags & TT_C_DEAD) != 0;
+    const bool keeps = !dead && (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
+    const bool doubled = (close.step.head.flags & TT_F_OWNED) != 0;  // a backup's second record may follow
+    if (keeps || doubled) {
+        if (dormant_.size() >= limits_.dormant) {
+            while (!dormant_order_.empty() && dormant_.size() >= limits_.dormant) {
+                dormant_.erase(dormant_order_.front());
+                dormant_order_.pop_front();
+            }
+        }
+        dormant_[cookie] = {close.step.head.time, connection.generation, connection.before_trace};
+        dormant_order_.push_back(cookie);
+        if (dormant_order_.size() > 2 * limits_.dormant) {
+            std::deque<std::uint64_t> kept;
+            for (const std::uint64_t old : dormant_order_) {
+                if (dormant_.contains(old)) {
+                    kept.push_back(old);
+                }
+            }
+            dormant_order_.swap(kept);
+        }
+    }
+    erase(cookie);
+}
+
+void ConnectionTable::finish(Connection& connection, const tt_close& close) {
+    const auto old = static_cast<State>(close.step.head.old_state);
+    const bool facts = close.step.head.type == TT_CLOSE;
+    ConnectionRow& row = row_;
+    row.time = close.step.head.time;
+    row.cookie = connection.cookie;
+    row.generation = connection.generation;
+    row.ends = connection.ends;
+    row.role = connection.role;
+    row.before_trace = connection.before_trace;
+    row.owner = connection.owner;
+    row.closer = connection.closer;
+    row.reason = facts ? track::reason_of(close, resets_of(connection)) : CloseReason::unknown;
+    row.complete = connection.complete;
+    row.opened = connection.opened != 0 ? std::optional<MonoNs>(connection.opened) : std::nullopt;
+    row.lifetime_ns = connection.opened != 0 && row.time >= connection.opened
+                          ? std::optional<std::uint64_t>(row.time - connection.opened)
+                          : std::nullopt;
+    row.established_ns = std::nullopt;
+    row.states.clear();
+    for (std::size_t i = 0; i < connection.span_count; ++i) {
+        const auto span = connection.spans[i];
+        row.states.push_back({span.state(), span.ns()});
+        if (span.state() == State::established) {
+            row.established_ns = span.ns();
+        }
+    }
+    row.bytes_sent = row.bytes_received = std::nullopt;
+    row.retransmits = row.srtt_us = std::nullopt;
+    if (facts) {
+        // bytes_acked counts our SYN (of an active open) and our FIN, bytes_received the peer's FIN.
+        const bool connected = old != State::syn_sent;
+        const std::uint64_t syn = connection.role == Role::active && connected ? 1 : 0;
+        const std::uint64_t sent_extra = syn + (fin_acknowledged(close) ? 1 : 0);
+        const std::uint64_t received_extra = (close.close_flags & TT_C_DONE) != 0 ? 1 : 0;
+        if (connection.role != Role::unknown) {
+            row.bytes_sent = close.bytes_acked > sent_extra ? close.bytes_acked - sent_extra : 0;
+        }
+        row.bytes_received = close.bytes_received > received_extra ? close.bytes_received - received_extra : 0;
+        row.retransmits = close.total_retrans;
+        row.srtt_us = close.srtt_us != 0 ? std::optional<std::uint32_t>(close.srtt_us) : std::nullopt;
+    } else {
+        row.time_wait = std::nullopt;
+    }
+    observer_.on_ended(row);
+}
+
+void ConnectionTable::enter_time_wait(Connection& connection, const tt_close& close) {
+    const MonoNs time = close.step.head.time;
+    const bool dead_fin_wait2 = (close.close_flags & TT_C_DONE) == 0;
+    connection.state = State::time_wait;
+    connection.last_time = time;
+    connection.in_state_known = true;
+    connection.deadline = time + kTimeWaitAtMost + (dead_fin_wait2 ? close.fin_timeout_s * kSecond : 0);
+    if (exact_time_wait_) {
+        connection.deadline += kTimeWaitAtMost;  // the hook tells; this is for the one whose record was lost
+    }
+    (dead_fin_wait2 ? slow_expiries_ : expiries_).push_back({connection.deadline, connection.cookie});
+    waiting_[hash_of(connection.ends)] = connection.cookie;
+}
+
+void ConnectionTable::end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred) {
+    Connection* connection = find_connection(cookie);
+    if (connection == nullptr || connection->state != State::time_wait) {
+        return;
+    }
+    report(*connection, time, State::time_wait, State::close, 0, inferred, nullptr);
+    if (const auto found = waiting_.find(hash_of(connection->ends));
+        found != waiting_.end() && found->second == cookie) {
+        waiting_.erase(found);
+    }
+    erase(cookie);
+}
+
+/// A new connection between the same two ends: the kernel has let go of the old one's time-wait socket.
+void ConnectionTable::end_reused(const Connection& connection, MonoNs time) {
+    if (exact_time_wait_ || waiting_.empty()) {
+        return;
+    }
+    const auto found = waiting_.find(hash_of(connection.ends));
+    if (found == waiting_.end() || found->second == connection.cookie) {
+        return;
+    }
+    const std::uint64_t cookie = found->second;
+    const Connection* old = find_connection(cookie);
+    if (old == nullptr || old->state != State::time_wait) {
+        waiting_.erase(found);
+    } else if (old->ends == connection.ends) {
+        end_time_wait(cookie, time, true);
+    }
+}
+
+void ConnectionTable::release(std::uint64_t cookie) {
+    const auto held = held_.find(cookie);
+    Connection* connection = find_connection(cookie);
+    if (held == held_.end() || connection == nullptr) {
+        return;
+    }
+    const tt_close close = held->second.close;
+    held_.erase(held);
+    connection->held = false;
+    leave(*connection, close, false);
+}
+
+void ConnectionTable::advance(MonoNs now) {
+    now_ = now;
+    while (!holds_.empty() && holds_.front().at <= now) {
+        const std::uint64_t cookie = holds_.front().cookie;
+        holds_.pop_front();
+        if (const auto held = held_.find(cookie); held != held_.end() && !held->second.unaccepted) {
+            release(cookie);
+        }
+    }
+    for (auto* queue : {&expiries_, &slow_expiries_}) {
+        while (!queue->empty() && queue->front().at <= now) {
+            const Deadline due = queue->front();
+            queue->pop_front();
+            const Connection* connection = find_connection(due.cookie);
+            if (connection != nullptr && connection->deadline == due.at) {
+                end_time_wait(due.cookie, due.at, true);
+            }
+        }
+    }
+}
+
+void ConnectionTable::on_timewait(const tt_timewait& record) {
+    Connection* connection = find_connection(record.cookie);
+    if (connection == nullptr) {
+        return;
+    }
+    switch (record.event) {
+        case TT_TW_HASHED:
+            connection->hashed = true;  // its full socket's last transition follows
+            break;
+        case TT_TW_KILLED:
+            end_time_wait(record.cookie, record.head.time, false);
+            break;
+        default:
+            break;
+    }
+}
+
+void ConnectionTable::on_end() {
+    std::vector<std::uint64_t> cookies;
+    cookies.reserve(held_.size());
+    for (const auto& entry : held_) {
+        cookies.push_back(entry.first);
+    }
+    std::sort(cookies.begin(), cookies.end());
+    for (const std::uint64_t cookie : cookies) {
+        release(cookie);
+    }
+}
+
+}  // namespace tcptrail

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What snapshots add: sockets older than the trace, their holders, and the end of what was lost.
+#include <algorithm>
+#include <cstring>
+
+#include "table.h"
+
+namespace tcptrail {
+
+using track::Connection;
+
+void ConnectionTable::on_snapshot(const tt_snapshot& record) {
+    const bool end = (record.head.flags & TT_F_END) != 0;
+    if ((record.what & TT_SNAP_MARK) != 0 && end) {
+        snapshot_done_ = true;
+    }
+    if ((record.what & TT_SNAP_SOCKETS) == 0) {
+        return;
+    }
+    if (!end) {
+        snapshot_began_ = record.head.time;
+        ++snapshot_;
+        return;
+    }
+    if ((record.what & TT_SNAP_FIRST) == 0) {
+        sweep(record.netns);
+    }
+}
+
+void ConnectionTable::on_socket(const tt_socket& row) {
+    const auto state = static_cast<State>(row.head.new_state);
+    if (row.cookie == 0 || state == State::new_syn_recv) {
+        return;
+    }
+    Connection* connection = find_connection(row.cookie);
+    if (connection != nullptr) {
+        connection->seen = snapshot_;
+        if (state != State::time_wait && connection->state != State::time_wait && connection->state != state &&
+            row.head.time > connection->last_time && !connection->held) {
+            mark_incomplete(*connection);  // a transition between the last one and now was lost
+            connection->state = state;
+            connection->last_time = row.head.time;
+            connection->in_state_known = false;
+        }
+        if (connection->addresses) {
+            return;
+        }
+    } else {
+        if (state == State::time_wait || state == State::close || dormant_.contains(row.cookie)) {
+            return;
+        }
+        connection = &create(row.cookie);
+        connection->before_trace = true;
+        connection->state = state;
+        connection->last_time = row.head.time;
+        connection->seen = snapshot_;
+        if (snapshot_done_) {
+            mark_incomplete(*connection);  // it was opened under the trace, and that was lost
+        }
+    }
+    tt_open open{};
+    open.step.head = row.head;
+    open.step.cookie = row.cookie;
+    open.netns = row.netns;
+    open.family = row.family;
+    open.rport = row.rport;
+    std::memcpy(open.laddr, row.laddr, sizeof(open.laddr));
+    std::memcpy(open.raddr, row.raddr, sizeof(open.raddr));
+    open.listener = state == State::listen ? 0 : row.listener;
+    adopt(*connection, open);
+}
+
+void ConnectionTable::on_holder(const tt_holder& row) {
+    ProcessId holder = 0;
+    processes_.describe_holder(row, holder);
+    Connection* connection = find_connection(row.cookie);
+    if (connection == nullptr || connection->held || (row.process.head.flags & TT_F_KTHREAD) != 0) {
+        return;
+    }
+    const Evidence evidence = connection->owner.evidence;
+    if (evidence == Evidence::unknown || (evidence == Evidence::inherited && !connection->accepted)) {
+        connection->owner = {holder, Evidence::snapshot};
+    } else if (evidence == Evidence::snapshot) {
+        // Several hold it (fork, a passed descriptor): the one that has run longest is the likeliest to have opened it.
+        const Process* known = processes_.find(connection->owner.process);
+        const Process* other = processes_.find(holder);
+        if (known != nullptr && other != nullptr && other->start_ns < known->start_ns) {
+            connection->owner.process = holder;
+        }
+    }
+}
+
+/// Sockets of the namespace that stood before this snapshot and are not in it have ended unseen.
+void ConnectionTable::sweep(std::uint32_t netns) {
+    std::vector<std::uint64_t> gone;
+    for (const Connection& connection : slots_) {
+        if (connection.in_use && !connection.held && connection.addresses && connection.ends.netns == netns &&
+            connection.seen != snapshot_ && connection.last_time < snapshot_began_ &&
+            connection.state != State::syn_sent) {
+            gone.push_back(connection.cookie);
+        }
+    }
+    std::sort(gone.begin(), gone.end());
+    for (const std::uint64_t cookie : gone) {
+        Connection* connection = find_connection(cookie);
+        if (connection->state == State::time_wait) {
+            end_time_wait(cookie, now_, true);
+            continue;
+        }
+        mark_incomplete(*connection);
+        if (connection->state != State::listen) {
+            tt_close close{};
+            close.step.head.time = now_;
+            close.step.head.old_state = static_cast<std::uint8_t>(connection->state);
+            finish(*connection, close);
+        }
+        erase(cookie);
+    }
+}
+
+}  // namespace tcptrail

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "table.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <string_view>
+
+namespace tcptrail {
+
+using track::Connection;
+
+namespace {
+
+constexpr std::uint16_t kInet6 = 10;
+
+/// The record as its type, or nothing if it is shorter than this program knows it.
+template <typename T>
+const T* as(const tt_head& head) {
+    return head.size >= sizeof(T) ? reinterpret_cast<const T*>(&head) : nullptr;
+}
+
+template <typename T>
+std::string_view text_after(const T& record, const tt_head& head) {
+    const auto* begin = reinterpret_cast<const char*>(&record) + sizeof(T);
+    const std::string_view text(begin, head.size - sizeof(T));
+    return text.substr(0, text.find('\0'));
+}
+
+}  // namespace
+
+ConnectionTable::ConnectionTable(TrackObserver& observer, TableLimits limits) : observer_(observer), limits_(limits) {}
+
+void ConnectionTable::apply(const tt_head& head) {
+    if (head.time > now_) {
+        advance(head.time);
+    }
+    switch (head.type) {
+        case TT_STEP:
+            if (const auto* step = as<tt_step>(head)) {
+                on_step(*step, nullptr, nullptr);
+            }
+            break;
+        case TT_OPEN:
+            if (const auto* open = as<tt_open>(head)) {
+                on_step(open->step, open, nullptr);
+            }
+            break;
+        case TT_CLOSE:
+            if (const auto* close = as<tt_close>(head)) {
+                on_step(close->step, nullptr, close);
+            }
+            break;
+        case TT_ENDPOINT:
+            if (const auto* open = as<tt_open>(head)) {
+                on_endpoint(*open);
+            }
+            break;
+        case TT_PROCESS:
+            if (const auto* process = as<tt_process>(head)) {
+                processes_.describe(*process);
+            }
+            break;
+        case TT_ACCEPT:
+            if (const auto* step = as<tt_step>(head)) {
+                on_accept(*step);
+            }
+            break;
+        case TT_RESET:
+            if (const auto* reset = as<tt_reset>(head)) {
+                on_reset(*reset);
+            }
+            break;
+        case TT_DESTROY:
+            if (const auto* step = as<tt_step>(head)) {
+                on_destroy(*step);
+            }
+            break;
+        case TT_TIMEWAIT:
+            if (const auto* timewait = as<tt_timewait>(head)) {
+                on_timewait(*timewait);
+            }
+            break;
+        case TT_SOCKET:
+            if (const auto* row = as<tt_socket>(head)) {
+                on_socket(*row);
+            }
+            break;
+        case TT_HOLDER:
+            if (const auto* row = as<tt_holder>(head)) {
+                on_holder(*row);
+            }
+            break;
+        case TT_START:
+            if (const auto* start = as<tt_start>(head)) {
+                on_start(*start);
+            }
+            break;
+        case TT_SNAPSHOT:
+            if (const auto* snapshot = as<tt_snapshot>(head)) {
+                on_snapshot(*snapshot);
+            }
+            break;
+        case TT_COUNTERS:
+            if (const auto* counters = as<tt_counters>(head)) {
+                counters_ = *counters;
+            }
+            break;
+        case TT_CGROUP:
+            if (const auto* cgroup = as<tt_cgroup>(head)) {
+                processes_.name_cgroup(*cgroup, text_after(*cgroup, head));
+            }
+            break;
+        case TT_END:
+            on_end();
+            end_ = head.time;
+            break;
+        default:  // ticks, namespaces, and what a newer recorder writes
+            break;
+    }
+}
+
+void ConnectionTable::on_start(const tt_start& record) {
+    clock_ = {record.realtime_offset_ns, record.boottime_offset_ns};
+    if (start_ == 0) {
+        start_ = record.head.time;
+    }
+    std::string_view text = text_after(record, record.head);
+    while (!text.empty()) {
+        const auto line = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(text.size(), line.size() + 1));
+        constexpr std::string_view kHook = "hook.";
+        const auto equals = line.find('=');
+        if (line.starts_with(kHook) && equals != std::string_view::npos) {
+            hooks_[std::string(line.substr(kHook.size(), equals - kHook.size()))] = line.substr(equals + 1);
+        }
+    }
+    const auto serves = [this](const char* need, std::string_view word) {
+        const auto found = hooks_.find(need);
+        return found != hooks_.end() && found->second.find(word) != std::string::npos;
+    };
+    exact_time_wait_ = serves("time_wait", "fentry");
+    accepts_seen_ = serves("accept", "accept") || serves("accept", "graft");
+}
+
+Connection* ConnectionTable::find_connection(std::uint64_t cookie) {
+    const auto found = index_.find(cookie);
+    return found == index_.end() ? nullptr : &slots_[found->second];
+}
+
+Connection& ConnectionTable::create(std::uint64_t cookie) {
+    if (index_.size() >= limits_.connections) {
+        evict();
+    }
+    std::uint32_t slot = 0;
+    if (free_.empty()) {
+        slot = static_cast<std::uint32_t>(slots_.size());
+        slots_.emplace_back();
+    } else {
+        slot = free_.back();
+        free_.pop_back();
+        slots_[slot] = Connection();
+    }
+    index_[cookie] = slot;
+    Connection& connection = slots_[slot];
+    connection.cookie = cookie;
+    connection.in_use = true;
+    return connection;
+}
+
+void ConnectionTable::erase(std::uint64_t cookie) {
+    const auto found = index_.find(cookie);
+    if (found == index_.end()) {
+        return;
+    }
+    slots_[found->second].in_use = false;
+    free_.push_back(found->second);
+    index_.erase(found);
+}
+
+void ConnectionTable::evict() {
+    constexpr std::size_t kLook = 64;  // how far ahead a time-wait socket is looked for
+    std::size_t victim = slots_.size();
+    for (std::size_t looked = 0; looked < slots_.size(); ++looked) {
+        hand_ = (hand_ + 1) % slots_.size();
+        const Connection& candidate = slots_[hand_];
+        if (!candidate.in_use || candidate.state == State::listen) {
+            continue;
+        }
+        if (victim == slots_.size()) {
+            victim = hand_;
+        }
+        if (candidate.state == State::time_wait) {
+            victim = hand_;
+            break;
+        }
+        if (looked >= kLook) {
+            break;
+        }
+    }
+    if (victim < slots_.size()) {
+        ++evicted_;
+        held_.erase(slots_[victim].cookie);
+        erase(slots_[victim].cookie);
+    }
+}
+
+void ConnectionTable::adopt(Connection& connection, const tt_open& open) {
+    connection.ends.netns = open.netns;
+    connection.ends.family = open.family == kInet6 ? Family::ipv6 : Family::ipv4;
+    connection.ends.lport = open.step.head.lport;
+    connection.ends.rport = open.rport;
+    std::memcpy(connection.ends.laddr.data(), open.laddr, sizeof(open.laddr));
+    std::memcpy(connection.ends.raddr.data(), open.raddr, sizeof(open.raddr));
+    connection.addresses = true;
+    if (open.listener != 0 && open.listener != connection.cookie) {
+        connection.role = Role::passive;
+        if (connection.owner.process == 0) {
+            if (const Connection* listener = find_connection(open.listener);
+                listener != nullptr && listener->owner.process != 0) {
+                connection.owner = {listener->owner.process, Evidence::inherited};
+            }
+        }
+    }
+}
+
+void ConnectionTable::mark_incomplete(Connection& connection) {
+    if (connection.complete) {
+        connection.complete = false;
+        ++incomplete_;
+    }
+}
+
+/// A connection of which nothing is known yet: its first event.
+Connection& ConnectionTable::begin(const tt_step& step, State old, State fresh) {
+    Connection& connection = create(step.cookie);
+    const bool birth = (old == State::close && (fresh == State::syn_sent || fresh == State::listen)) ||
+                       (old == State::listen && fresh == State::syn_recv) || old == State::syn_recv;
+    connection.state = old;
+    if (birth) {
+        connection.opened = step.head.time;
+        if (fresh == State::syn_sent) {
+            connection.role = Role::active;
+        } else if (fresh != State::listen) {
+            connection.role = Role::passive;
+        }
+        if (const auto before = dormant_.find(step.cookie); before != dormant_.end()) {
+            if (old == State::close) {
+                connection.generation = before->second.generation + 1;
+                connection.in_state_known = true;
+                connection.last_time = before->second.closed;
+            }
+            dormant_.erase(step.cookie);
+        }
+        return connection;
+    }
+    connection.before_trace = true;
+    if (snapshot_done_) {
+        mark_incomplete(connection);  // it stood neither in the snapshot nor in the stream
+    }
+    return connection;
+}
+
+void ConnectionTable::name_owner(Connection& connection, const tt_step& step, const tt_close* close) {
+    if (!track::made_by_actor(step, close)) {
+        return;
+    }
+    const ProcessId actor = processes_.of_actor(step.actor);
+    switch (static_cast<State>(step.head.new_state)) {
+        case State::syn_sent:
+            connection.owner = {actor, Evidence::connect};
+            return;
+        case State::listen:
+            connection.owner = {actor, Evidence::listen};
+            return;
+        default:
+            break;
+    }
+    if ((step.head.flags & TT_F_HAS_SOCKET) == 0) {
+        return;
+    }
+    // Nobody was seen to accept it, and yet a process has it: io_uring, or no accept hook serves.
+    const bool unaccepted = connection.role == Role::passive && !connection.accepted && !connection.before_trace;
+    if (connection.owner.process == 0 || (unaccepted && connection.owner.evidence == Evidence::inherited)) {
+        const Process* inherited = processes_.find(connection.owner.process);
+        const Process* acting = processes_.find(actor);
+        const bool same = inherited != nullptr && acting != nullptr && inherited->pid == acting->pid &&
+                          inherited->start_ns == acting->start_ns;
+        if (!same) {
+            connection.owner = {actor, Evidence::close};
+        }
+    }
+}
+
+void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt_close* close) {
+    const auto old = static_cast<State>(step.head.old_state);
+    const auto fresh = static_cast<State>(step.head.new_state);
+    if (old == fresh) {
+        return;
+    }
+    Connection* connection = find_connection(step.cookie);
+    if ((step.head.flags & TT_F_BACKUP) != 0) {
+        const bool again = connection != nullptr && connection->state == fresh && connection->last_old == old;
+        const auto gone = dormant_.find(step.cookie);
+        if (again || (connection == nullptr && gone != dormant_.end() && fresh == State::close)) {
+            ++duplicates_;  // both programs saw it
+            return;
+        }
+    }
+    ++transitions_;
+    if (connection != nullptr && old == State::close &&
+        (connection->state == State::time_wait || connection->held)) {
+        const std::uint32_t generation = connection->generation;
+        if (connection->held) {
+            release(step.cookie);
+        } else {
+            erase(step.cookie);
+        }
+        dormant_[step.cookie] = {step.head.time, generation, false};
+        connection = nullptr;
+    }
+    if (connection == nullptr) {
+        connection = &begin(step, old, fresh);
+    } else if (connection->state != old) {
+        mark_incomplete(*connection);
+        connection->in_state_known = false;
+    }
+    if (open != nullptr) {
+        adopt(*connection, *open);
+    } else if (step.head.lport != 0) {
+        connection->ends.lport = step.head.lport;
+    }
+    if (close != nullptr && connection->ends.netns == 0) {
+        connection->ends.netns = close->netns;
+    }
+    const bool acted = track::made_by_actor(step, close);
+    name_owner(*connection, step, close);
+    const ProcessId actor = acted ? processes_.of_actor(step.actor) : 0;
+    const bool sends_fin = fresh == State::fin_wait1 || fresh == State::last_ack;
+    const bool sends_rst = fresh == State::close && old != State::listen && old != State::syn_sent;
+    if (acted && connection->closer == 0 && (sends_fin || sends_rst)) {
+        connection->closer = actor;
+    }
+    if (connection->in_state_known && connection->span_count < Connection::kSpans && old != State::close &&
+        old != State::listen) {
+        connection->spans[connection->span_count++] = {old, step.head.time - connection->last_time};
+    }
+    if (close != nullptr && old != State::listen) {
+        connection->last_old = old;
+        end(*connection, *close);
+        return;
+    }
+    if (old == State::syn_sent || fresh == State::syn_recv || old == State::syn_recv) {
+        end_reused(*connection, step.head.time);
+    }
+    report(*connection, step.head.time, old, fresh, actor, false, nullptr);
+    connection->last_old = old;
+    connection->state = fresh;
+    connection->last_time = step.head.time;
+    connection->in_state_known = true;
+    if (fresh == State::close) {
+        if (close != nullptr) {  // a listener
+            leave(*connection, *close, false);
+        } else {
+            erase(step.cookie);  // no program writes this: a damaged recording
+        }
+    }
+}
+
+void ConnectionTable::report(const Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
+                             bool inferred, const State* substate) {
+    TransitionRow& row = transition_;
+    row.time = time;
+    row.cookie = connection.cookie;
+    row.generation = connection.generation;
+    row.ends = connection.ends;
+    row.old_state = old;
+    row.new_state = fresh;
+    row.in_old_ns = connection.in_state_known ? std::optional<std::uint64_t>(time - connection.last_time) : std::nullopt;
+    row.owner = connection.owner;
+    row.actor = actor;
+    row.tw_substate = substate != nullptr ? std::optional<State>(*substate) : std::nullopt;
+    row.inferred = inferred;
+    observer_.on_transition(row);
+}
+
+void ConnectionTable::on_endpoint(const tt_open& open) {
+    Connection* connection = find_connection(open.step.cookie);
+    if (connection == nullptr) {
+        connection = &create(open.step.cookie);
+        connection->before_trace = true;
+        if (snapshot_done_) {
+            mark_incomplete(*connection);
+        }
+    }
+    const Endpoints known = connection->ends;
+    if (!connection->addresses) {
+        adopt(*connection, open);
+    }
+    if (known.lport != 0 && connection->ends.lport == 0) {
+        connection->ends.lport = known.lport;
+    }
+}
+
+void ConnectionTable::on_accept(const tt_step& step) {
+    Connection* connection = find_connection(step.cookie);
+    if (connection == nullptr) {
+        return;
+    }
+    connection->accepted = true;
+    connection->role = Role::passive;
+    connection->owner = {processes_.of_actor(step.actor), Evidence::accept};
+    if (connection->held) {
+        release(step.cookie);
+    }
+}
+
+void ConnectionTable::on_destroy(const tt_step& step) {
+    Connection* connection = find_connection(step.cookie);
+    if (connection == nullptr) {
+        dormant_.erase(step.cookie);
+        return;
+    }
+    if (connection->held) {
+        release(step.cookie);
+        return;
+    }
+    if (connection->state == State::time_wait || connection->state == State::listen) {
+        return;
+    }
+    // The full socket is gone and nobody saw it close.
+    mark_incomplete(*connection);
+    tt_close close{};
+    close.step = step;
+    close.step.head.old_state = static_cast<std::uint8_t>(connection->state);
+    connection->in_state_known = false;
+    finish(*connection, close);
+    erase(step.cookie);
+}
+
+void ConnectionTable::on_reset(const tt_reset& reset) {
+    Connection* connection = find_connection(reset.cookie);
+    if (connection == nullptr || connection->state == State::time_wait || connection->state == State::listen) {
+        return;
+    }
+    if ((reset.head.flags & TT_F_SENT) == 0) {
+        connection->reset_received = true;
+        return;
+    }
+    connection->reset_sent = true;
+    connection->reset_reason = static_cast<std::uint8_t>(reset.reason);
+    if (const auto held = held_.find(reset.cookie); held != held_.end() && !held->second.unaccepted) {
+        release(reset.cookie);
+    }
+}
+
+TraceEnd ConnectionTable::trace_end() const {
+    TraceEnd end;
+    end.truncated = end_ == 0;
+    end.time = end_ != 0 ? end_ : now_;
+    end.transitions = transitions_ + counters_.counted;
+    end.lost = counters_.lost;
+    end.lost_other = counters_.lost_other;
+    end.missed = counters_.missed + duplicates_;  // the backup counted these as caught
+    end.incomplete_connections = incomplete_;
+    end.evicted = evicted_;
+    end.window_ns = end.time > start_ ? end.time - start_ : 0;
+    end.hooks = hooks_;
+    return end;
+}
+
+}  // namespace tcptrail

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state machine: records in, transitions and ended connections out. Pure: no clock, no I/O, no log; what time
+// it is comes from the records, so a recording gives the same answer as the kernel did.
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include <tcptrail/rows.h>
+#include <tcptrail/wire.h>
+#include <tsl/robin_map.h>
+
+#include "connection.h"
+#include "processes.h"
+#include "reason.h"
+
+namespace tcptrail {
+
+struct TableLimits {
+    /// Live connections and time-wait sockets that are remembered. When it is full, the next in the order of the
+    /// slots goes, time-wait first; that is counted in TraceEnd::evicted.
+    std::size_t connections = std::size_t{1} << 20;
+    /// Closed sockets that a process still has, and may connect again.
+    std::size_t dormant = std::size_t{1} << 16;
+};
+
+class ConnectionTable final : public ProcessDirectory {
+public:
+    /// `observer` outlives the table.
+    explicit ConnectionTable(TrackObserver& observer, TableLimits limits = {});
+
+    void apply(const tt_head& record);
+
+    const Process* find(ProcessId id) const override { return processes_.find(id); }
+    const Clock& clock() const { return clock_; }
+    TraceEnd trace_end() const;
+    MonoNs start() const { return start_; }
+    MonoNs now() const { return now_; }
+    /// Live connections and time-wait sockets.
+    std::size_t size() const { return index_.size(); }
+
+private:
+    struct Held {
+        tt_close close;
+        bool unaccepted;  // waits for accept or for the socket's end, else for a RST
+    };
+    struct Deadline {
+        MonoNs at;
+        std::uint64_t cookie;
+    };
+    struct Dormant {
+        MonoNs closed;
+        std::uint32_t generation;
+        bool before_trace;
+    };
+
+    void on_start(const tt_start& record);
+    void on_step(const tt_step& step, const tt_open* open, const tt_close* close);
+    void on_endpoint(const tt_open& open);
+    void on_accept(const tt_step& step);
+    void on_destroy(const tt_step& step);
+    void on_reset(const tt_reset& reset);
+    void on_timewait(const tt_timewait& record);
+    void on_socket(const tt_socket& row);
+    void on_holder(const tt_holder& row);
+    void on_snapshot(const tt_snapshot& record);
+    void on_end();
+
+    track::Connection* find_connection(std::uint64_t cookie);
+    track::Connection& create(std::uint64_t cookie);
+    void erase(std::uint64_t cookie);
+    void evict();
+
+    track::Connection& begin(const tt_step& step, State old, State fresh);
+    void adopt(track::Connection& connection, const tt_open& open);
+    void name_owner(track::Connection& connection, const tt_step& step, const tt_close* close);
+    void mark_incomplete(track::Connection& connection);
+    void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor, bool inferred,
+                const State* substate);
+    void end(track::Connection& connection, const tt_close& close);
+    void finish(track::Connection& connection, const tt_close& close);
+    void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
+    void enter_time_wait(track::Connection& connection, const tt_close& close);
+    void end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred);
+    void end_reused(const track::Connection& connection, MonoNs time);
+    void release(std::uint64_t cookie);
+    void advance(MonoNs now);
+    void sweep(std::uint32_t netns);
+
+    TrackObserver& observer_;
+    TableLimits limits_;
+    track::Processes processes_;
+    Clock clock_;
+
+    std::deque<track::Connection> slots_;
+    std::vector<std::uint32_t> free_;
+    std::size_t hand_ = 0;  // of the clock that evicts
+    tsl::robin_map<std::uint64_t, std::uint32_t> index_;  // cookie -> slot
+    tsl::robin_map<std::uint64_t, std::uint64_t> waiting_;  // hash of both ends -> cookie of a time-wait socket
+    tsl::robin_map<std::uint64_t, Held> held_;
+    tsl::robin_map<std::uint64_t, Dormant> dormant_;
+    std::deque<std::uint64_t> dormant_order_;
+    std::deque<Deadline> holds_;
+    std::deque<Deadline> expiries_;       // TIME_WAIT
+    std::deque<Deadline> slow_expiries_;  // the dead FIN_WAIT2 kind
+
+    MonoNs start_ = 0;
+    MonoNs now_ = 0;
+    MonoNs end_ = 0;
+    MonoNs snapshot_began_ = 0;
+    std::uint32_t snapshot_ = 0;
+    bool snapshot_done_ = false;
+    bool exact_time_wait_ = false;  // fentry serves
+    bool accepts_seen_ = false;     // an accept hook serves
+    std::uint64_t transitions_ = 0;
+    std::uint64_t duplicates_ = 0;
+    std::uint64_t incomplete_ = 0;
+    std::uint64_t evicted_ = 0;
+    tt_counters counters_{};
+    std::map<std::string, std::string> hooks_;
+
+    TransitionRow transition_;  // reused
+    ConnectionRow row_;         // reused
+};
+
+}  // namespace tcptrail
