@@ -6,6 +6,8 @@
 # (struct name_bpf, functions name_bpf__open() and so on), waits for the header to be made, and
 # links libbpf. The header counts as a system header, so our warnings do not judge bpftool's code.
 #
+# Target tcptrail_skeletons makes all of them: what a tool needs that reads the code and builds nothing.
+#
 # The object is rebuilt when the source or any header that it includes changes. It does not depend
 # on where the tree stands or on the BTF of the machine that builds it.
 
@@ -21,6 +23,8 @@ find_program(TCPTRAIL_BPFTOOL NAMES bpftool HINTS /usr/sbin /sbin /usr/local/sbi
   DOC "bpftool, for gen skeleton")
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf)
+
+add_custom_target(tcptrail_skeletons)
 
 # The architecture as bpf_tracing.h spells it.
 function(_tcptrail_bpf_arch out)
@@ -104,6 +108,7 @@ function(tcptrail_bpf_skeleton target source)
     VERBATIM)
 
   add_custom_target(${target}_header DEPENDS "${header}")
+  add_dependencies(tcptrail_skeletons ${target}_header)
   add_library(${target} INTERFACE)
   add_dependencies(${target} ${target}_header)
   target_include_directories(${target} SYSTEM INTERFACE "${out_dir}")
