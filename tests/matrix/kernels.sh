@@ -36,6 +36,8 @@ all_suites() { awk -F'|' 'NF { print $1 }' <<<"$KERNEL_SUITES"; }
 # TCPTRAIL_DEBIAN_MIRROR and TCPTRAIL_DEBIAN_SECURITY_MIRROR override it, e.g. on a machine that does not run Debian.
 mirror_of() { # main|security
   local uri release main='' security=''
+  # shellcheck disable=SC2016  # apt expands these
+  local format='$(REPO_URI)|$(RELEASE)'
   while IFS='|' read -r uri release; do
     case $uri in */debian | */debian/ | */debian-security | */debian-security/) ;; *) continue ;; esac
     case $release in
@@ -43,7 +45,7 @@ mirror_of() { # main|security
       *-updates | *-backports | *-proposed*) ;;
       *) [ -n "$main" ] || main=$uri ;;
     esac
-  done < <(apt-get indextargets --no-release-info --format '$(REPO_URI)|$(RELEASE)' 'Created-By: Packages' 2>/dev/null)
+  done < <(apt-get indextargets --no-release-info --format "$format" 'Created-By: Packages' 2>/dev/null)
   main=${TCPTRAIL_DEBIAN_MIRROR:-$main}
   [ -n "$security" ] || case $main in # the two archives stand beside each other on a mirror
     */debian/) security=${main%/debian/}/debian-security/ ;;
@@ -181,25 +183,27 @@ pack_modules() { # TREE RELEASE OUT.cpio
   (cd "$stage" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0) >"$out"
 }
 
+fetch_and_unpack() { # SUITE TMP PACKAGES…: into TMP/out (no `set -e` here: callers test it, which switches that off)
+  local suite=$1 tmp=$2 deb vmlinuz release
+  shift 2
+  mkdir "$tmp/deb" "$tmp/tree" "$tmp/out" && (cd "$tmp/deb" && suite_apt "$suite" apt-get -qq download "$@") || return 1
+  for deb in "$tmp"/deb/*.deb; do dpkg-deb -x "$deb" "$tmp/tree" || return 1; done
+  vmlinuz=$(find "$tmp/tree" -name 'vmlinuz*' -type f | head -n 1)
+  release=$(find "$tmp/tree" -path '*lib/modules/*' -prune -name '*cloud*' -printf '%f\n' | head -n 1)
+  if [ -z "$vmlinuz" ] || [ -z "$release" ]; then
+    say "$suite: no kernel in $*"
+    return 1
+  fi
+  echo "$release" >"$tmp/out/release" && unpack_vmlinux "$vmlinuz" "$tmp/out/vmlinux" &&
+    pack_modules "$tmp/tree" "$release" "$tmp/out/modules.cpio"
+}
+
 install_kernel() { # SUITE VERSION PACKAGES…: into $CACHE/SUITE/VERSION, whole or not at all
-  local suite=$1 version=$2 dir=$CACHE/$1/$2 tmp release
+  local suite=$1 version=$2 dir=$CACHE/$1/$2 tmp
   shift 2
   tmp=$(mktemp -d "$CACHE/$suite/.new.XXXXXX") || return 1
   say "$suite: fetching $*"
-  (
-    set -e
-    mkdir "$tmp/deb" "$tmp/tree" "$tmp/out"
-    cd "$tmp/deb"
-    suite_apt "$suite" apt-get -qq download "$@"
-    for deb in ./*.deb; do dpkg-deb -x "$deb" "$tmp/tree"; done
-    vmlinuz=$(find "$tmp/tree/boot" "$tmp/tree/usr/lib" -name 'vmlinuz*' -type f 2>/dev/null | head -n 1)
-    unpack_vmlinux "$vmlinuz" "$tmp/out/vmlinux"
-    release=$(cd "$tmp/tree" && find . -path '*lib/modules/*' -prune -name '*cloud*' -printf '%f\n' | head -n 1)
-    echo "$release" >"$tmp/out/release"
-    pack_modules "$tmp/tree" "$release" "$tmp/out/modules.cpio"
-    rm -rf "$dir"
-    mv "$tmp/out" "$dir"
-  )
+  fetch_and_unpack "$suite" "$tmp" "$@" && rm -rf "$dir" && mv "$tmp/out" "$dir"
   local rc=$?
   rm -rf "$tmp"
   return $rc
