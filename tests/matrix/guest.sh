@@ -26,7 +26,8 @@ put_program() { # STAGE FILE TARGET: an executable with the libraries that it na
 stage_payload() { # STAGE [TCPTRAIL LIVE]
   local stage=$1 program path
   mkdir -p "$stage"/{bin,etc,matrix} && install "$(command -v busybox)" "$stage/bin/busybox" &&
-    install "$MATRIX_DIR/init" "$stage/init" || return 1
+    install "$MATRIX_DIR/init" "$stage/init" &&
+    put_program "$stage" "$(command -v dash)" /bin/sh || return 1 # busybox's own shell prefers its applets to PATH
   printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$stage/etc/passwd"
   printf 'root:x:0:\nnogroup:x:65534:\n' >"$stage/etc/group"
   printf '127.0.0.1 localhost\n::1 localhost\n' >"$stage/etc/hosts"
@@ -65,9 +66,10 @@ pack_plan() { # OUT.cpio NAME=VALUE…
 }
 
 # Boots one guest and waits for its end. DIR receives console (the kernel's words), out (init's words), seconds, and
-# how: closed, died, silent or timeout. Returns 0 only if the guest printed its own closing line.
+# how: closed, died, silent or timeout. Returns 0 only if the guest printed its own closing line. Call it in a subshell:
+# it takes SIGTERM's trap, so that whoever ends the worker ends the guest.
 boot_guest() { # SUITE DIR PAYLOAD PLAN
-  local suite=$1 dir=$2 kernel rc begin=$EPOCHREALTIME how
+  local suite=$1 dir=$2 kernel qemu rc begin=$EPOCHREALTIME how
   kernel=$CACHE/$suite/$(<"$CACHE/$suite/current")
   mkdir -p "$dir"
   : >"$dir/console"
@@ -75,8 +77,13 @@ boot_guest() { # SUITE DIR PAYLOAD PLAN
   cat "$3" "$kernel/modules.cpio" "$4" >"$dir/initrd" || return 1
   timeout -k 5 "$GUEST_TIMEOUT" "${QEMU[@]}" -kernel "$kernel/vmlinux" -initrd "$dir/initrd" -append "$KERNEL_ARGS" \
     -chardev file,id=console,path="$dir/console" -serial chardev:console \
-    -chardev file,id=out,path="$dir/out" -serial chardev:out >"$dir/qemu" 2>&1 </dev/null
-  rc=$?
+    -chardev file,id=out,path="$dir/out" -serial chardev:out >"$dir/qemu" 2>&1 </dev/null &
+  qemu=$!
+  # shellcheck disable=SC2064  # this guest, now
+  trap "kill $qemu; exit 143" TERM
+  rc=0
+  wait "$qemu" || rc=$?
+  trap - TERM
   rm -f "$dir/initrd"
   awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f\n", b - a }' >"$dir/seconds"
   if grep -qE '^MATRIX closing [0-9]+' "$dir/out"; then

@@ -32,24 +32,28 @@ suite_field() { # SUITE FIELD(2..5)
 
 all_suites() { awk -F'|' 'NF { print $1 }' <<<"$KERNEL_SUITES"; }
 
-# The machine's mirror as apt itself reads it (one-line and deb822 alike), for "main" or for "security".
-# TCPTRAIL_DEBIAN_MIRROR and TCPTRAIL_DEBIAN_SECURITY_MIRROR override it, e.g. on a machine that does not run Debian.
+# The machine's mirror as apt itself reads it (one-line and deb822 alike), for "main" or for "security": what it takes
+# Debian's own suites from. TCPTRAIL_DEBIAN_MIRROR and TCPTRAIL_DEBIAN_SECURITY_MIRROR override it, e.g. where no Debian runs.
 mirror_of() { # main|security
-  local uri release main='' security=''
+  local uri release main='' security='' other=''
   # shellcheck disable=SC2016  # apt expands these
   local format='$(REPO_URI)|$(RELEASE)'
   while IFS='|' read -r uri release; do
-    case $uri in */debian | */debian/ | */debian-security | */debian-security/) ;; *) continue ;; esac
     case $release in
-      *-security | */updates) [ -n "$security" ] || security=$uri ;;
-      *-updates | *-backports | *-proposed*) ;;
-      *) [ -n "$main" ] || main=$uri ;;
+      *-security) [ -n "$security" ] || security=$uri ;;
+      bullseye | bookworm | trixie | forky | sid | oldoldstable | oldstable | stable | testing | unstable)
+        # Somebody else's archive may use Debian's names too: one whose path says Debian goes first.
+        case $uri in
+          */debian | */debian/ | */debian/*) [ -n "$main" ] || main=$uri ;;
+          *) [ -n "$other" ] || other=$uri ;;
+        esac
+        ;;
     esac
-  done < <(apt-get indextargets --no-release-info --format "$format" 'Created-By: Packages' 2>/dev/null)
-  main=${TCPTRAIL_DEBIAN_MIRROR:-$main}
-  [ -n "$security" ] || case $main in # the two archives stand beside each other on a mirror
-    */debian/) security=${main%/debian/}/debian-security/ ;;
-    */debian) security=${main}-security ;;
+  done < <(apt-get indextargets --no-release-info --format "$format" 'Created-By: Packages' 'Component: main' 2>/dev/null)
+  main=${TCPTRAIL_DEBIAN_MIRROR:-${main:-$other}}
+  case $main in # the two archives stand beside each other on a mirror
+    */debian/) security=${security:-${main%/debian/}/debian-security/} ;;
+    */debian) security=${security:-$main-security} ;;
   esac
   security=${TCPTRAIL_DEBIAN_SECURITY_MIRROR:-$security}
   if [ "$1" = main ]; then echo "$main"; else echo "$security"; fi
@@ -67,6 +71,7 @@ write_suite_apt() { # SUITE KEYRING
   main=$(mirror_of main)
   security=$(mirror_of security)
   [ -n "$main" ] || die "no Debian mirror in this machine's apt configuration: set TCPTRAIL_DEBIAN_MIRROR"
+  [ -n "$security" ] || die "no mirror of Debian's security archive: set TCPTRAIL_DEBIAN_SECURITY_MIRROR"
   mkdir -p "$dir"/{lists/partial,archives/partial,parts}
   : >"$dir/status"
   options="arch=amd64 signed-by=$keyring"
@@ -85,7 +90,9 @@ APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
 APT::Sandbox::User "$(id -un)";
 Acquire::Languages "none";
-Acquire::Retries "3";
+Acquire::Retries "2";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
 Dir::Etc::SourceList "$dir/sources.list";
 Dir::Etc::SourceParts "$dir/parts";
 Dir::Etc::Preferences "$dir/preferences";
