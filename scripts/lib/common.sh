@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/sbin:/sbin # bpftool, nginx: not in everyone's PATH on Debian
+# Users such as nobody have no home for ccache to write to.
+[[ -w ${HOME:-/nowhere} || -n ${CCACHE_DIR-} ]] || export CCACHE_DIR=$PWD/build/ccache
 
 say() { printf 'tcptrail: %s\n' "$*" >&2; }
 
