@@ -50,6 +50,11 @@ Writer::~Writer() { (void)close(); }
 Result<void> Writer::append(const tt_head& record) {
     std::unique_lock lock(mutex_);
     if (error_) return tl::unexpected(*error_);
+    if (!make_room(record)) {
+        ++pending_unwritten_;
+        ++stats_.unwritten;
+        return {};
+    }
     if (!in_preamble_ && current_.records == 0 && rotation_due()) begin_next_file(lock);
     put(record);
     return {};
@@ -60,7 +65,7 @@ bool Writer::rotation_due() const {
     if (file_limit_ == 0) return false;
     // What waits has not been compressed yet: expect it to shrink as what went before.
     const double shrink =
-        stats_.record_bytes == 0 ? 0.25 : static_cast<double>(stats_.file_bytes) / static_cast<double>(stats_.record_bytes);
+        stats_.record_bytes == 0 ? 0.12 : static_cast<double>(stats_.file_bytes) / static_cast<double>(stats_.record_bytes);
     const std::uint64_t now = written_file_ == file_ ? written_bytes_ : 0;
     return static_cast<double>(now) + static_cast<double>(queued_in_file_) * std::min(shrink, 1.0) >=
            static_cast<double>(file_limit_);
@@ -102,14 +107,14 @@ bool Writer::seal(bool even_if_full) {
     return true;
 }
 
+/// False where the queue is full, or the record is none.
+bool Writer::make_room(const tt_head& record) {
+    if (!sound(record.size, record.type, record.size)) return false;
+    if (current_.records == 0 || current_.raw.size() + record.size <= options_.block_bytes) return true;
+    return seal(record.type == TT_END);
+}
+
 void Writer::put(const tt_head& record) {
-    const bool last = record.type == TT_END;
-    if (!sound(record.size, record.type, record.size) ||
-        (current_.records > 0 && current_.raw.size() + record.size > options_.block_bytes && !seal(last))) {
-        ++pending_unwritten_;
-        ++stats_.unwritten;
-        return;
-    }
     if (current_.records == 0) {
         start_block();
         current_.first_ns = current_.last_ns = record.time;

@@ -97,6 +97,7 @@ private:
     void begin_next_file(std::unique_lock<std::mutex>& lock);
     void start_block();
     bool seal(bool even_if_full);
+    bool make_room(const tt_head& record);
     void put(const tt_head& record);
     // On the writer's thread, without mutex_.
     void run();

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// The disk is full, the recorder is killed, the recording is long.
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <random>
+
+#include "fixture.h"
+
+namespace tcptrail::capture::test {
+namespace {
+
+/// A file system of one megabyte.
+class TinyDisk {
+public:
+    TinyDisk() : mounted_(::mount("tcptrail-test", folder_.str().c_str(), "tmpfs", 0, "size=1m") == 0) {}
+    ~TinyDisk() {
+        if (mounted_) ::umount2(folder_.str().c_str(), MNT_DETACH);
+    }
+    bool mounted() const { return mounted_; }
+    std::string operator/(const std::string& name) const { return folder_ / name; }
+    std::string str() const { return folder_.str(); }
+
+private:
+    Folder folder_;
+    bool mounted_;
+};
+
+#define NEEDS_TINY_DISK(disk) \
+    if (!(disk).mounted()) GTEST_SKIP() << "needs root, to mount a tmpfs of 1 MB: " << std::strerror(errno)
+
+/// Appends until an error comes or `limit` transitions are in.
+Result<void> fill(Writer& writer, Records& records, std::uint64_t limit) {
+    Traffic traffic({});
+    Result<void> result;
+    while (result && traffic.made() < limit) {
+        traffic.transitions(1'000, [&](const tt_head& record) {
+            if (result) result = writer.append(record);
+            if (result) records.push_back(bytes_of(record));
+        });
+        // At the disk's pace: this is about room, not about speed.
+        while (result && writer.stats().records + writer.stats().unwritten + 20'000 < records.size()) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            result = writer.check();
+        }
+    }
+    return result;
+}
+
+TEST(FullDisk, EndsTheRunWithAMessageAndKeepsEveryWholeBlock) {
+    const TinyDisk disk;
+    NEEDS_TINY_DISK(disk);
+    auto writer = Writer::open({.path = disk / "f"});
+    ASSERT_TRUE(writer);
+    Records records;
+    const auto result = fill(**writer, records, 1'000'000);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().exit, Exit::failed);
+    EXPECT_EQ(result.error().message, "cannot write " + (disk / "f") +
+                                          ": No space left on device; what was written before is kept: free some space, "
+                                          "or record with --ring");
+    EXPECT_FALSE((*writer)->close());
+    const auto stats = (*writer)->stats();
+    EXPECT_GT(stats.unwritten, 0u);
+    EXPECT_GT(std::filesystem::file_size(disk / "f"), 900'000u);
+    const Read back = read({disk / "f"});
+    EXPECT_EQ(back.records.size(), stats.records);
+    EXPECT_TRUE(std::equal(back.records.begin(), back.records.end(), records.begin()));
+    EXPECT_TRUE(back.completeness.truncated);
+    EXPECT_EQ(back.completeness.torn_bytes, 0u);
+}
+
+TEST(FullDisk, ARingDropsItsOldestFilesAndGoesOn) {
+    const TinyDisk disk;
+    NEEDS_TINY_DISK(disk);
+    WriterOptions options{.path = disk / "f", .file_bytes = 200'000, .files = 10, .ring = true};
+    options.block_bytes = 64 << 10;
+    auto writer = Writer::open(options);
+    ASSERT_TRUE(writer);
+    Records records;
+    const auto result = fill(**writer, records, 600'000);
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_TRUE((*writer)->append(Traffic::end(1)));
+    ASSERT_TRUE((*writer)->close());
+    EXPECT_GT((*writer)->stats().dropped_files, 10u);
+    EXPECT_EQ((*writer)->stats().unwritten, 0u);
+    EXPECT_TRUE((*writer)->take_warning());
+    EXPECT_FALSE((*writer)->take_warning());
+    const Read back = read({disk / "f"});
+    EXPECT_FALSE(back.completeness.truncated);
+    EXPECT_EQ(back.completeness.missing_blocks, 0u);
+    EXPECT_GT(back.records.size(), 50'000u);
+    EXPECT_TRUE(std::equal(back.records.rbegin() + 1, back.records.rend(), records.rbegin()));
+}
+
+TEST(FullDisk, ARingWhoseOneFileFillsTheDiskStartsOverWithSmallerFiles) {
+    const TinyDisk disk;
+    NEEDS_TINY_DISK(disk);
+    unsigned begun = 0;
+    WriterOptions options{.path = disk / "f", .ring = true};  // 100 MB each
+    options.on_new_file = [&](Writer&) { ++begun; };
+    auto writer = Writer::open(options);
+    ASSERT_TRUE(writer);
+    Records records;
+    const auto result = fill(**writer, records, 600'000);
+    ASSERT_TRUE(result) << result.error().message;
+    ASSERT_TRUE((*writer)->append(Traffic::end(1)));
+    ASSERT_TRUE((*writer)->close());
+    EXPECT_GT(begun, 3u);
+    EXPECT_GT((*writer)->stats().unwritten, 0u);  // the block that found no room, and what waited behind it
+    const Read back = read({disk / "f"});
+    EXPECT_GT(back.completeness.blocks_before, 0u);
+    EXPECT_GT(back.records.size(), 30'000u);
+    EXPECT_EQ(back.completeness.missing_blocks, 0u);
+}
+
+TEST(FullDisk, DevFull) {
+    auto writer = Writer::open({.path = "/dev/full"});
+    ASSERT_FALSE(writer);
+    EXPECT_EQ(writer.error().message.substr(0, 47), "cannot write /dev/full: No space left on device");
+    EXPECT_TRUE(std::filesystem::exists("/dev/full"));
+}
+
+TEST(FullDisk, AFileSizeLimitIsAnErrorNotASignal) {
+    const Folder folder;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit limit{100'000, 100'000};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+        auto writer = Writer::open({.path = folder / "f"});
+        Records records;
+        const auto result = fill(**writer, records, 1'000'000);
+        (void)(*writer)->close();
+        ::_exit(result ? 2 : 7);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+    EXPECT_EQ(read({folder / "f"}).completeness.torn_bytes, 0u);
+}
+
+TEST(Killed, TwentyTimesUnderLoadTheFileIsReadableAndAtMostTheLastSecondIsMissing) {
+    std::mt19937 random(11);
+    for (int round = 0; round < 20; ++round) {
+        const Folder folder;
+        int pipe[2];
+        ASSERT_EQ(::pipe(pipe), 0);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            // Tells its parent from time to time how many records it has appended.
+            auto writer = Writer::open({.path = folder / "f"});
+            Traffic traffic({.seed = static_cast<std::uint64_t>(round)});
+            std::uint64_t count = 0;
+            for (;;) {
+                traffic.transitions(500, [&](const tt_head& record) {
+                    (void)(*writer)->append(record);
+                    ++count;
+                });
+                if (::write(pipe[1], &count, sizeof count) < 0) ::_exit(1);
+                ::usleep(2000);
+            }
+        }
+        ::close(pipe[1]);
+        ::usleep(static_cast<useconds_t>(20'000 + random() % (round % 4 == 0 ? 1'800'000 : 300'000)));
+        ::kill(child, SIGKILL);
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        const Read back = read({folder / "f"});
+        std::vector<std::uint64_t> counts;
+        for (std::uint64_t count = 0; ::read(pipe[0], &count, sizeof count) == sizeof count;) counts.push_back(count);
+        ::close(pipe[0]);
+
+        ASSERT_EQ(back.error, "") << round;
+        ASSERT_TRUE(back.completeness.truncated);
+        ASSERT_EQ(back.completeness.damaged_blocks, 0u);
+        ASSERT_EQ(back.completeness.missing_blocks, 0u);
+        Traffic same({.seed = static_cast<std::uint64_t>(round)});
+        std::size_t at = 0;
+        while (at < back.records.size()) {
+            same.transitions(500, [&](const tt_head& record) {
+                if (at == back.records.size()) return;
+                ASSERT_EQ(back.records[at], bytes_of(record));
+                ++at;
+            });
+        }
+        // 2 ms or more between two counts: 500 of them are more than a second.
+        const std::uint64_t second_ago = counts.size() > 500 ? counts[counts.size() - 501] : 0;
+        ASSERT_GE(back.records.size(), second_ago) << round;
+    }
+}
+
+TEST(Long, TheReadersMemoryDoesNotGrowWithTheFile) {
+    const Folder folder;
+    record({.path = folder / "part", .block_bytes = 1 << 20}, 60'000, false);
+    const std::string part = slurp(folder / "part");
+    const auto peak_kb = [&](int parts) {
+        {
+            std::ofstream out(folder / "long", std::ios::binary);
+            // Not one run, but as long: each copy is passed over or read, and some bytes are noise.
+            for (int i = 0; i < parts; ++i) out << part << std::string(50'000, static_cast<char>(i));
+        }
+        const pid_t child = ::fork();
+        if (child == 0) {
+            auto reader = Reader::open({folder / "long"});
+            for (;;) {
+                const auto poll = (*reader)->poll(std::chrono::milliseconds(0), [](const tt_head&) {});
+                if (!poll || *poll == Poll::end) break;
+            }
+            ::_exit(0);
+        }
+        int status = 0;
+        rusage usage{};
+        ::wait4(child, &status, 0, &usage);
+        EXPECT_EQ(status, 0);
+        return usage.ru_maxrss;
+    };
+    const long shorter = peak_kb(2);
+    const long longer = peak_kb(200);  // 100 MB
+    EXPECT_LT(longer, shorter + 4'096);
+}
+
+}  // namespace
+}  // namespace tcptrail::capture::test
