@@ -20,8 +20,12 @@ std::uint64_t header_check(std::span<const std::uint8_t> header) {
     return XXH64(header.data(), header.size() - sizeof(std::uint64_t), 0);
 }
 
-void BlockSealer::FreeContext::operator()(ZSTD_CCtx_s* context) const { ZSTD_freeCCtx(context); }
-void BlockOpener::FreeContext::operator()(ZSTD_DCtx_s* context) const { ZSTD_freeDCtx(context); }
+void BlockSealer::FreeContext::operator()(ZSTD_CCtx_s* context) const {
+    ZSTD_freeCCtx(context);
+}
+void BlockOpener::FreeContext::operator()(ZSTD_DCtx_s* context) const {
+    ZSTD_freeDCtx(context);
+}
 
 BlockSealer::BlockSealer() : zstd_(ZSTD_createCCtx()) {
     if (!zstd_) throw std::bad_alloc();
@@ -35,8 +39,9 @@ std::span<const std::uint8_t> BlockSealer::seal(std::span<const std::uint8_t> ra
         packed = packed_;
     }
     block_.resize(sizeof header + ZSTD_compressBound(packed.size()));
-    const std::size_t stored = ZSTD_compressCCtx(zstd_.get(), block_.data() + sizeof header,
-                                                 block_.size() - sizeof header, packed.data(), packed.size(), LEVEL);
+    const std::size_t stored =
+        ZSTD_compressCCtx(zstd_.get(), block_.data() + sizeof header, block_.size() - sizeof header,
+                          packed.data(), packed.size(), LEVEL);
     if (ZSTD_isError(stored)) throw std::bad_alloc();  // the destination is large enough: only memory is left
     block_.resize(sizeof header + stored);
 
@@ -53,8 +58,8 @@ BlockOpener::BlockOpener() : zstd_(ZSTD_createDCtx()) {
     if (!zstd_) throw std::bad_alloc();
 }
 
-std::span<const std::uint8_t> BlockOpener::open(const BlockHeader& header, std::span<const std::uint8_t> stored,
-                                                const char*& damage) {
+std::span<const std::uint8_t> BlockOpener::open(const BlockHeader& header,
+                                                std::span<const std::uint8_t> stored, const char*& damage) {
     damage = nullptr;
     const auto damaged = [&](const char* what) {
         damage = what;

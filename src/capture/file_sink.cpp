@@ -22,7 +22,9 @@ namespace {
 /// A ring whose only file is smaller than this when the disk is full ends: dropping it would gain nothing.
 constexpr std::uint64_t WORTH_DROPPING_BYTES = 64 << 10;
 
-bool no_space(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
+bool no_space(int error) {
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
 
 std::uint64_t random_id() {
     std::uint64_t id = 0;
@@ -34,7 +36,8 @@ std::uint64_t random_id() {
 }
 
 std::uint64_t wall_ns() {
-    return static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+    return static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
 }
 
 /// Where a ring goes on after an earlier run: at the first name that is free, else at the oldest file, so that the
@@ -63,7 +66,8 @@ FileSink::FileSink(SinkOptions options) : options_(std::move(options)), run_(ran
 
 Error FileSink::cannot(const char* what, int error) const {
     std::string message = std::string("cannot ") + what + " " + name_ + ": " + std::strerror(error);
-    if (no_space(error)) message += "; what was written before is kept: free some space, or record with --ring";
+    if (no_space(error))
+        message += "; what was written before is kept: free some space, or record with --ring";
     return Error{Exit::failed, std::move(message)};
 }
 

@@ -8,9 +8,10 @@
 
 namespace tcptrail::capture {
 
-static_assert(std::endian::native == std::endian::little, "recordings are little endian: port the codec first");
+static_assert(std::endian::native == std::endian::little,
+              "recordings are little endian: port the codec first");
 
-inline constexpr std::uint64_t FILE_MAGIC = 0x0a6c'6961'7274'7489;   // bytes 89 't' 't' 'r' 'a' 'i' 'l' 0a
+inline constexpr std::uint64_t FILE_MAGIC = 0x0a6c'6961'7274'7489;      // bytes 89 't' 't' 'r' 'a' 'i' 'l' 0a
 inline constexpr std::uint64_t BLOCK_MARK = 0xe3'9d'b7'4b'54'54'c5'9a;  // bytes 9a c5 'T' 'T' 'K' b7 9d e3
 
 inline constexpr std::uint16_t FORMAT_MAJOR = 1;  // a reader refuses a newer one
@@ -33,10 +34,10 @@ struct FileHeader {
     std::uint16_t header_bytes = 64;  // the whole header; `check` is always its last 8 bytes
     std::uint16_t major = FORMAT_MAJOR;
     std::uint16_t minor = FORMAT_MINOR;
-    std::uint64_t created_ns = 0;     // CLOCK_REALTIME when the file was begun
-    std::uint64_t run = 0;            // random, the same in all files of one run
-    std::uint64_t file = 0;           // counts the run's files from 0, those that a ring dropped included
-    std::uint64_t first_sequence = 0; // of the file's first block
+    std::uint64_t created_ns = 0;      // CLOCK_REALTIME when the file was begun
+    std::uint64_t run = 0;             // random, the same in all files of one run
+    std::uint64_t file = 0;            // counts the run's files from 0, those that a ring dropped included
+    std::uint64_t first_sequence = 0;  // of the file's first block
     std::uint64_t reserved1 = 0;
     std::uint64_t check = 0;  // XXH64 of the header before it
 };
@@ -63,13 +64,13 @@ struct BlockHeader {
     std::uint32_t packed_bytes = 0;  // that the zstd frame gives
     std::uint32_t raw_bytes = 0;     // of the records
     std::uint32_t reserved = 0;
-    std::uint64_t run = 0;           // as in the file header
-    std::uint64_t sequence = 0;      // counts the run's blocks from 0
-    std::uint64_t first_ns = 0;      // the earliest `time` in the block
-    std::uint64_t last_ns = 0;       // the latest
-    std::uint64_t unwritten = 0;     // records that the writer had to drop between the block before and this one
-    std::uint64_t payload_check = 0; // XXH64 of the stored bytes
-    std::uint64_t check = 0;         // XXH64 of the header before it
+    std::uint64_t run = 0;        // as in the file header
+    std::uint64_t sequence = 0;   // counts the run's blocks from 0
+    std::uint64_t first_ns = 0;   // the earliest `time` in the block
+    std::uint64_t last_ns = 0;    // the latest
+    std::uint64_t unwritten = 0;  // records that the writer had to drop between the block before and this one
+    std::uint64_t payload_check = 0;  // XXH64 of the stored bytes
+    std::uint64_t check = 0;          // XXH64 of the header before it
 };
 static_assert(sizeof(BlockHeader) == 88);
 

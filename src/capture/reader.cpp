@@ -64,7 +64,8 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::vector<std::string>& pat
         auto file = inspect(name, names.size() == 1);
         if (!file) return tl::unexpected(file.error());
         if (file->window->rereadable()) {
-            if (!known.emplace(file->window->device(), file->window->inode()).second) continue;  // given twice
+            if (!known.emplace(file->window->device(), file->window->inode()).second)
+                continue;  // given twice
             file->window.reset();
         }
         reader->files_.push_back(std::move(*file));
@@ -82,7 +83,9 @@ void Reader::sort_files() {
         if (!fresh) at->second = std::min(at->second, file.begun_ns);
     }
     std::stable_sort(files_.begin(), files_.end(), [&](const File& a, const File& b) {
-        const auto key = [&](const File& file) { return std::tuple(begun[file.run], file.run, file.sequence); };
+        const auto key = [&](const File& file) {
+            return std::tuple(begun[file.run], file.run, file.sequence);
+        };
         return key(a) < key(b);
     });
 }
@@ -238,7 +241,8 @@ Result<bool> Reader::read_block(const RecordHandler& handler) {
     BlockHeader header;
     std::size_t length = 0;
     if (!read_header(*bytes, header, length)) {
-        const bool mark = std::memcmp(bytes->data(), &BLOCK_MARK, std::min(bytes->size(), sizeof BLOCK_MARK)) == 0;
+        const bool mark =
+            std::memcmp(bytes->data(), &BLOCK_MARK, std::min(bytes->size(), sizeof BLOCK_MARK)) == 0;
         return pass_damage(mark && bytes->size() < sizeof header);
     }
     const std::size_t whole = length + header.stored_bytes;
@@ -283,27 +287,6 @@ void Reader::end_run() {
     completeness_.truncated |= !ended_;
     completeness_.continued |= !ended_ && continued_;
     ended_ = continued_ = false;
-}
-
-bool Completeness::whole() const { return !line(); }
-
-std::optional<std::string> Completeness::line() const {
-    std::string text;
-    const auto add = [&](std::uint64_t count, const char* what) {
-        if (count == 0) return;
-        text += (text.empty() ? "" : "; ") + (count == ~std::uint64_t{0} ? what : std::to_string(count) + what);
-    };
-    constexpr std::uint64_t SAID = ~std::uint64_t{0};
-    if (truncated && continued) add(SAID, "it goes on in a file that was not given");
-    if (truncated && !continued) add(SAID, "its end is missing: the recorder was killed, or is still writing");
-    add(torn_bytes, " bytes of an unfinished block at its end");
-    add(damaged_blocks, damaged_blocks == 1 ? " damaged block" : " damaged blocks");
-    if (skipped_bytes > 0) text += " (" + std::to_string(skipped_bytes) + " bytes skipped)";
-    add(missing_blocks, missing_blocks == 1 ? " block is missing" : " blocks are missing");
-    add(blocks_before, " older blocks are not in these files");
-    add(unwritten_records, " records that the recorder could not write");
-    if (text.empty()) return std::nullopt;
-    return "the recording is not whole: " + text;
 }
 
 }  // namespace tcptrail::capture

@@ -13,10 +13,10 @@ namespace tcptrail::capture {
 
 /// What the first bytes of a file say.
 struct Signature {
-    FileHeader header;         // zeros where nothing could be read
-    std::size_t bytes = 0;     // of the header, where blocks begin
-    bool whole = false;        // its checksum is right
-    bool torn = false;         // the file ends within the header
+    FileHeader header;      // zeros where nothing could be read
+    std::size_t bytes = 0;  // of the header, where blocks begin
+    bool whole = false;     // its checksum is right
+    bool torn = false;      // the file ends within the header
 };
 
 /// Reads a file's header out of its first bytes (`head` holds MAX_HEADER_BYTES of them unless the file is shorter).

@@ -40,18 +40,18 @@ struct WriterOptions {
     // For tests; the defaults are what the recording promises.
     std::chrono::milliseconds flush_after{400};  // from a block's first record to its write; fdatasync by 1 s
     std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
-    std::size_t queue_bytes = 64 << 20;          // of records that wait for the disk; beyond it they are counted only
+    std::size_t queue_bytes = 64 << 20;  // of records that wait for the disk; beyond it they are counted only
 };
 
 struct WriterStats {
-    std::uint64_t records = 0;        // in blocks that were written
-    std::uint64_t record_bytes = 0;   // of these
+    std::uint64_t records = 0;       // in blocks that were written
+    std::uint64_t record_bytes = 0;  // of these
     std::uint64_t blocks = 0;
-    std::uint64_t file_bytes = 0;     // of all files, dropped ones included
-    std::uint64_t files = 0;          // begun
-    std::uint64_t dropped_files = 0;  // ring: removed because the disk was full
-    std::uint64_t unwritten = 0;      // records that found no room in the queue or on the disk
-    std::uint64_t late_blocks = 0;    // on the disk more than 1 s after their first record
+    std::uint64_t file_bytes = 0;              // of all files, dropped ones included
+    std::uint64_t files = 0;                   // begun
+    std::uint64_t dropped_files = 0;           // ring: removed because the disk was full
+    std::uint64_t unwritten = 0;               // records that found no room in the queue or on the disk
+    std::uint64_t late_blocks = 0;             // on the disk more than 1 s after their first record
     std::chrono::milliseconds worst_delay{0};  // from a block's first record until it was on the disk
 };
 
@@ -106,8 +106,8 @@ private:
     void finish(Block&& block, const Result<bool>& written, bool synced);
 
     const WriterOptions options_;
-    FileSink sink_;        // the writer's thread only
-    BlockSealer sealer_;   // the writer's thread only
+    FileSink sink_;       // the writer's thread only
+    BlockSealer sealer_;  // the writer's thread only
     std::uint64_t sequence_ = 0;
     std::uint64_t open_file_ = 0;
     std::optional<Clock::time_point> unsynced_since_;

@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
     }
     const std::string whole = slurp(folder + "/reader/blocks");
     std::ofstream(folder + "/reader/torn", std::ios::binary) << whole.substr(0, whole.size() - 20);
-    std::ofstream(folder + "/reader/damaged", std::ios::binary) << whole.substr(0, 300) << "damage" << whole.substr(310);
+    std::ofstream(folder + "/reader/damaged", std::ios::binary)
+        << whole.substr(0, 300) << "damage" << whole.substr(310);
     return 0;
 }

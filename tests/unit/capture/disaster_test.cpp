@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The disk is full, the recorder is killed, the recording is long.
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,9 +63,10 @@ TEST(FullDisk, EndsTheRunWithAMessageAndKeepsEveryWholeBlock) {
     const auto result = fill(**writer, records, 1'000'000);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().exit, Exit::failed);
-    EXPECT_EQ(result.error().message, "cannot write " + (disk / "f") +
-                                          ": No space left on device; what was written before is kept: free some space, "
-                                          "or record with --ring");
+    EXPECT_EQ(result.error().message,
+              "cannot write " + (disk / "f") +
+                  ": No space left on device; what was written before is kept: free some space, "
+                  "or record with --ring");
     EXPECT_FALSE((*writer)->close());
     const auto stats = (*writer)->stats();
     EXPECT_GT(stats.unwritten, 0u);
@@ -143,6 +147,63 @@ TEST(FullDisk, AFileSizeLimitIsAnErrorNotASignal) {
     EXPECT_EQ(read({folder / "f"}).completeness.torn_bytes, 0u);
 }
 
+TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
+    const Folder folder;
+    ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+    const int disk = ::open((folder / "fifo").c_str(), O_RDWR);  // a disk that takes nothing until it is read
+    auto writer = Writer::open({.path = folder / "fifo", .queue_bytes = 2 << 20});
+    ASSERT_TRUE(writer);
+    std::uint64_t appended = 0;
+    Traffic traffic({});
+    const auto start = std::chrono::steady_clock::now();
+    traffic.transitions(300'000, [&](const tt_head& record) {
+        ++appended;
+        ASSERT_TRUE((*writer)->append(record));
+    });
+    ASSERT_TRUE((*writer)->append(Traffic::end(traffic.now())));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_GT((*writer)->stats().unwritten, appended / 2);
+    EXPECT_TRUE((*writer)->take_warning());
+
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    std::thread drain([&] {  // the disk recovers
+        std::ofstream out(folder / "f", std::ios::binary);
+        char bytes[65536];
+        ssize_t got = 0;
+        pollfd ready{disk, POLLIN, 0};
+        while (::poll(&ready, 1, 1000) > 0 && (got = ::read(disk, bytes, sizeof bytes)) > 0)
+            out.write(bytes, got);
+    });
+    EXPECT_TRUE((*writer)->close());
+    drain.join();
+    ::close(disk);
+    EXPECT_GT((*writer)->stats().late_blocks, 0u);
+    const Read back = read({folder / "f"});
+    EXPECT_FALSE(back.completeness.truncated);
+    EXPECT_EQ(back.completeness.unwritten_records, (*writer)->stats().unwritten);
+    EXPECT_EQ(back.records.size() + back.completeness.unwritten_records, appended + 1);
+}
+
+TEST(Pipe, ARecordingCanBeReadFromOne) {
+    const Folder folder;
+    const Records written = record({.path = folder / "f"}, 20'000);
+    const std::string bytes = slurp(folder / "f");
+    int pipe[2];
+    ASSERT_EQ(::pipe(pipe), 0);
+    std::thread feed([&] {
+        for (std::size_t at = 0; at < bytes.size(); at += 777) {
+            const std::size_t part = std::min<std::size_t>(777, bytes.size() - at);
+            if (::write(pipe[1], bytes.data() + at, part) < 0) break;
+        }
+        ::close(pipe[1]);
+    });
+    const Read back = read({"/dev/fd/" + std::to_string(pipe[0])});
+    feed.join();
+    ::close(pipe[0]);
+    EXPECT_EQ(back.records, written);
+    EXPECT_TRUE(back.completeness.whole());
+}
+
 TEST(Killed, TwentyTimesUnderLoadTheFileIsReadableAndAtMostTheLastSecondIsMissing) {
     std::mt19937 random(11);
     for (int round = 0; round < 20; ++round) {
@@ -171,7 +232,8 @@ TEST(Killed, TwentyTimesUnderLoadTheFileIsReadableAndAtMostTheLastSecondIsMissin
         ::waitpid(child, &status, 0);
         const Read back = read({folder / "f"});
         std::vector<std::uint64_t> counts;
-        for (std::uint64_t count = 0; ::read(pipe[0], &count, sizeof count) == sizeof count;) counts.push_back(count);
+        for (std::uint64_t count = 0; ::read(pipe[0], &count, sizeof count) == sizeof count;)
+            counts.push_back(count);
         ::close(pipe[0]);
 
         ASSERT_EQ(back.error, "") << round;

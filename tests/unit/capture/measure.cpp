@@ -17,7 +17,9 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 long resident_kb() {
     rusage usage{};
@@ -42,7 +44,8 @@ int main(int argc, char** argv) {
     std::vector<std::size_t> starts;
     const auto flush = [&] {
         const auto start = Clock::now();
-        for (const std::size_t at : starts) (void)(*writer)->append(*reinterpret_cast<const tt_head*>(&chunk[at]));
+        for (const std::size_t at : starts)
+            (void)(*writer)->append(*reinterpret_cast<const tt_head*>(&chunk[at]));
         appending += Clock::now() - start;
         chunk.clear();
         starts.clear();
@@ -57,18 +60,22 @@ int main(int argc, char** argv) {
     });
     flush();
     (void)(*writer)->append(test::Traffic::end(traffic.now()));
-    if (const auto closed = (*writer)->close(); !closed) return std::fprintf(stderr, "%s\n", closed.error().message.c_str()), 1;
+    if (const auto closed = (*writer)->close(); !closed)
+        return std::fprintf(stderr, "%s\n", closed.error().message.c_str()), 1;
     const auto disk = std::filesystem::file_size(path);
     const auto stats = (*writer)->stats();
     writer->reset();
-    std::printf("%llu transitions in %llu records of %.1f bytes: %llu bytes on disk, %.2f a transition, %.2f a record\n",
-                static_cast<unsigned long long>(transitions), static_cast<unsigned long long>(records),
-                static_cast<double>(raw) / static_cast<double>(records), static_cast<unsigned long long>(disk),
-                static_cast<double>(disk) / static_cast<double>(transitions),
-                static_cast<double>(disk) / static_cast<double>(records));
+    std::printf(
+        "%llu transitions in %llu records of %.1f bytes: %llu bytes on disk, %.2f a transition, %.2f a "
+        "record\n",
+        static_cast<unsigned long long>(transitions), static_cast<unsigned long long>(records),
+        static_cast<double>(raw) / static_cast<double>(records), static_cast<unsigned long long>(disk),
+        static_cast<double>(disk) / static_cast<double>(transitions),
+        static_cast<double>(disk) / static_cast<double>(records));
     std::printf("append: %.0f ns a record; %llu blocks, worst delay %lld ms, %llu unwritten\n",
                 std::chrono::duration<double, std::nano>(appending).count() / static_cast<double>(records),
-                static_cast<unsigned long long>(stats.blocks), static_cast<long long>(stats.worst_delay.count()),
+                static_cast<unsigned long long>(stats.blocks),
+                static_cast<long long>(stats.worst_delay.count()),
                 static_cast<unsigned long long>(stats.unwritten));
 
     for (int round = 0; round < 3; ++round) {
@@ -83,9 +90,10 @@ int main(int argc, char** argv) {
         }
         const double time = seconds_since(start);
         const auto& whole = (*reader)->completeness();
-        std::printf("read: %.3f s, %.1f million records/s, %.0f MB/s of records; most memory %ld MB; %s\n", time,
-                    static_cast<double>(whole.records) / time / 1e6, static_cast<double>(raw) / time / 1e6,
-                    resident_kb() / 1024, whole.line().value_or("whole").c_str());
+        std::printf("read: %.3f s, %.1f million records/s, %.0f MB/s of records; most memory %ld MB; %s\n",
+                    time, static_cast<double>(whole.records) / time / 1e6,
+                    static_cast<double>(raw) / time / 1e6, resident_kb() / 1024,
+                    whole.line().value_or("whole").c_str());
     }
     std::filesystem::remove(path);
     return 0;

@@ -46,7 +46,8 @@ TEST(Names, SizesAreDecimal) {
     EXPECT_EQ(parse_size("500k").value(), 500'000u);
     EXPECT_EQ(parse_size("2.5MB").value(), 2'500'000u);
     EXPECT_EQ(parse_size("7").value(), 7'000'000u);
-    for (const char* wrong : {"", "M", "-1M", "1X", "1 M", "9k", "nan", "inf", "1e9", "99999999999T", "0x10M", "100Mi"}) {
+    for (const char* wrong :
+         {"", "M", "-1M", "1X", "1 M", "9k", "nan", "inf", "1e9", "99999999999T", "0x10M", "100Mi"}) {
         const auto size = parse_size(wrong);
         ASSERT_FALSE(size) << wrong;
         EXPECT_EQ(size.error().exit, Exit::usage) << wrong;
@@ -147,7 +148,8 @@ TEST(Usage, WrongOptions) {
     EXPECT_EQ(Writer::open({.path = folder / "f", .files = 3}).error().exit, Exit::usage);
     const auto missing = Writer::open({.path = folder / "none/f"});
     ASSERT_FALSE(missing);
-    EXPECT_EQ(missing.error().message, "cannot create " + (folder / "none/f") + ": No such file or directory");
+    EXPECT_EQ(missing.error().message,
+              "cannot create " + (folder / "none/f") + ": No such file or directory");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <random>
 
 #include "fixture.h"
@@ -30,7 +31,8 @@ TEST(RoundTrip, RecordsOfEveryKindAndSizeWithRandomBytes) {
             const auto type = static_cast<std::uint8_t>(1 + random() % 40);
             std::string bytes = start_record(random(), std::string(random() % 700, 'x'));
             while (bytes.size() < 144) bytes.resize(144);
-            for (std::size_t at = 3; at < bytes.size(); ++at) bytes[at] = static_cast<char>(random() % 3 ? random() : 0);
+            for (std::size_t at = 3; at < bytes.size(); ++at)
+                bytes[at] = static_cast<char>(random() % 3 ? random() : 0);
             const auto size = static_cast<std::uint16_t>(bytes.size());
             std::memcpy(bytes.data(), &size, 2);
             bytes[2] = static_cast<char>(type);
@@ -93,6 +95,19 @@ TEST(RoundTrip, UnsoundRecordsAreCountedNotWritten) {
     const Read back = read({folder / "f"});
     EXPECT_EQ(back.records.size(), 1u);
     EXPECT_EQ(back.completeness.unwritten_records, 1u);
+}
+
+TEST(FormatPage, AReaderWrittenFromItInAnotherLanguageReadsTheSame) {
+    if (std::system("python3 -c '' 2>/dev/null && zstd --version >/dev/null 2>&1") != 0) {
+        GTEST_SKIP() << "needs python3 and zstd(1)";
+    }
+    const Folder folder;
+    std::string written;
+    for (const std::string& bytes : record({.path = folder / "f"}, 20'000)) written += bytes;
+    const std::string command =
+        "python3 " CAPTURE_TESTS "/second_reader.py " + (folder / "f") + " > " + (folder / "out");
+    ASSERT_EQ(std::system(command.c_str()), 0);
+    EXPECT_TRUE(slurp(folder / "out") == written);
 }
 
 }  // namespace
