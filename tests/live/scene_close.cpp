@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scenes that end by FIN on both sides.
+#include <netinet/tcp.h>
+
+#include <array>
+
+#include "scene.h"
+
+namespace tcptrail::live {
+
+namespace {
+
+constexpr std::uint16_t kPort = 5001;
+constexpr std::size_t kMost = 4096;
+
+struct Tuples {
+    std::array<Tuple, kMost> client;
+};
+
+/// What most scenes share: a server that greets each connection with one byte, so that it is accepted before the client
+/// goes on, and a client that notes the addresses.
+struct Stage {
+    Shared<Tuples> tuples;
+    Cue listening;
+    Cue client_done;
+    Cue server_done;
+};
+
+std::vector<Fd> accept_and_greet(int listener, int connections) {
+    std::vector<Fd> fds;
+    for (int i = 0; i < connections; ++i) {
+        fds.push_back(accept_from(listener));
+        put(fds.back().get(), 1);
+    }
+    return fds;
+}
+
+Fd dial_and_note(const Stage& stage, int i, Net net) {
+    Fd fd = dial(net, kPort);
+    get(fd.get(), 1);
+    stage.tuples->client[static_cast<std::size_t>(i)] = tuple_of(fd.get());
+    return fd;
+}
+
+std::vector<Fd> dial_all(const Stage& stage, int connections) {
+    std::vector<Fd> fds;
+    for (int i = 0; i < connections; ++i) {
+        fds.push_back(dial_and_note(stage, i, Net::v4));
+    }
+    return fds;
+}
+
+Tuple listener_tuple(Net net) {
+    Tuple tuple;
+    tuple.v6 = net != Net::v4;
+    const char* any = net == Net::v4 ? "127.0.0.1" : net == Net::v6 ? "::1" : "::";
+    std::char_traits<char>::copy(tuple.laddr, any, std::char_traits<char>::length(any) + 1);
+    tuple.lport = kPort;
+    return tuple;
+}
+
+/// Listener, then for each connection the client's side and the server's, to be ended by the caller.
+template <typename EndClient, typename EndServer>
+Truth both_sides(const Stage& stage, int connections, const Who& client, const Who& server, Net net, EndClient end_client,
+                 EndServer end_server) {
+    Truth truth;
+    truth.add(Side::listening(listener_tuple(net), server, server));
+    for (int i = 0; i < connections; ++i) {
+        const Tuple& tuple = stage.tuples->client[static_cast<std::size_t>(i)];
+        end_client(truth.add(Side::active(tuple, client)).bytes(0, 1));
+        end_server(truth.add(Side::passive(mirrored(tuple, net != Net::v4), server, server)).bytes(1, 0));
+    }
+    return truth;
+}
+
+}  // namespace
+
+Truth client_closes_first(Arena& arena, const TraceBegins& begin, int connections, Net net) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(net, kPort);
+        stage.listening.give();
+        for (int i = 0; i < connections; ++i) {
+            const Fd fd = accept_from(listener.get());
+            put(fd.get(), 1);
+            await_eof(fd.get());
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        for (int i = 0; i < connections; ++i) {
+            dial_and_note(stage, i, net);
+        }
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, net, [&](Side& side) { side.closes_first(client); },
+        [&](Side& side) { side.closes_second(server); });
+}
+
+Truth server_closes_first(Arena& arena, const TraceBegins& begin, int connections, Net net) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(net, kPort);
+        stage.listening.give();
+        for (int i = 0; i < connections; ++i) {
+            const Fd fd = accept_from(listener.get());
+            put(fd.get(), 1);
+            stage.client_done.take();
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        for (int i = 0; i < connections; ++i) {
+            const Fd fd = dial_and_note(stage, i, net);
+            stage.client_done.give();
+            await_eof(fd.get());
+        }
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, net, [&](Side& side) { side.closes_second(client); },
+        [&](Side& side) { side.closes_first(server); });
+}
+
+Truth closed_in_a_batch(Arena& arena, const TraceBegins& begin, int connections) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(Net::v4, kPort);
+        stage.listening.give();
+        std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
+        for (const Fd& fd : fds) {
+            await_eof(fd.get());
+        }
+        fds.clear();
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] { dial_all(stage, connections).clear(); });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, Net::v4, [&](Side& side) { side.closes_first(client); },
+        [&](Side& side) { side.closes_second(server); });
+}
+
+Truth simultaneous_close(Arena& arena, const TraceBegins& begin, int connections) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(Net::v4, kPort);
+        stage.listening.give();
+        std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
+        stage.client_done.take();
+        for (const Fd& fd : fds) {
+            make_deaf(fd.get(), Deaf::to_fin);
+        }
+        for (const Fd& fd : fds) {
+            shutdown_write(fd.get());
+        }
+        stage.server_done.give();  // the client, which hears no FIN either, shuts down too
+        stage.client_done.take();
+        stage.server_done.give();
+        // The client hears from now on: our FIN, sent again, meets it in FIN_WAIT1, and its ACK brings us to FIN_WAIT2.
+        for (const Fd& fd : fds) {
+            await_state(fd.get(), TCP_FIN_WAIT2);
+        }
+        for (const Fd& fd : fds) {
+            make_hear(fd.get());
+        }
+        for (const Fd& fd : fds) {
+            await_eof(fd.get());
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        std::vector<Fd> fds = dial_all(stage, connections);
+        for (const Fd& fd : fds) {
+            make_deaf(fd.get(), Deaf::to_fin);
+        }
+        stage.client_done.give();
+        stage.server_done.take();
+        for (const Fd& fd : fds) {
+            shutdown_write(fd.get());
+        }
+        stage.client_done.give();
+        stage.server_done.take();
+        for (const Fd& fd : fds) {
+            make_hear(fd.get());
+        }
+        for (const Fd& fd : fds) {
+            await_eof(fd.get());
+        }
+        for (const Fd& fd : fds) {
+            await_state(fd.get(), TCP_CLOSE);
+        }
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, Net::v4,
+        [&](Side& side) {
+            side.step("ESTABLISHED", "FIN_WAIT1", Named{client})
+                .step("FIN_WAIT1", "CLOSING")
+                .step("CLOSING", "TIME_WAIT")
+                .because("simultaneous_fin")
+                .closed_by(client)
+                .time_wait = true;
+        },
+        [&](Side& side) { side.closes_first(server, Mini::no); });
+}
+
+Truth half_close(Arena& arena, const TraceBegins& begin, int connections) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(Net::v4, kPort);
+        stage.listening.give();
+        for (int i = 0; i < connections; ++i) {
+            const Fd fd = accept_from(listener.get());
+            put(fd.get(), 1);
+            get(fd.get(), 10);
+            await_eof(fd.get());
+            put(fd.get(), 20);
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        for (int i = 0; i < connections; ++i) {
+            const Fd fd = dial_and_note(stage, i, Net::v4);
+            put(fd.get(), 10);
+            shutdown_write(fd.get());
+            get(fd.get(), 20);
+            await_eof(fd.get());
+        }
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, Net::v4,
+        [&](Side& side) { side.closes_first(client, Mini::no).bytes(10, 21); },
+        [&](Side& side) { side.closes_second(server).bytes(21, 10); });
+}
+
+Truth silent_peer(Arena& arena, const TraceBegins& begin, int connections) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = listen_on(Net::v4, kPort);
+        stage.listening.give();
+        const std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
+        stage.client_done.take();
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] { dial_all(stage, connections).clear(); });
+    arena.join(client);
+    arena.settle(1 + connections);  // the client's are minis now; the server's and the listener stand
+    stage.client_done.give();
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, connections, client, server, Net::v4, [&](Side& side) { side.closes_first(client, Mini::yes); },
+        [&](Side& side) { side.closes_second(server); });
+}
+
+std::vector<Scene> close_scenes() {
+    return {
+        {"ClientClosesFirst", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20); }},
+        {"ServerClosesFirst", [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20); }},
+        {"ClosedInABatch", [](Arena& a, const TraceBegins& b) { return closed_in_a_batch(a, b, 100); }},
+        {"SimultaneousClose", [](Arena& a, const TraceBegins& b) { return simultaneous_close(a, b, 5); }},
+        {"HalfClose", [](Arena& a, const TraceBegins& b) { return half_close(a, b, 20); }},
+        {"SilentPeer", [](Arena& a, const TraceBegins& b) { return silent_peer(a, b, 20); }},
+        {"Ipv6", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::v6); }},
+        {"Ipv6ServerClosesFirst", [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::v6); }},
+        {"Ipv4Mapped", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::mapped); }},
+        {"Ipv4MappedServerClosesFirst",
+         [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::mapped); }},
+    };
+}
+
+}  // namespace tcptrail::live
