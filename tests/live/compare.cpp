@@ -43,15 +43,15 @@ bool is_one_of(const std::string& value, const std::string& choices) {
     return false;
 }
 
-bool names(const Json& object, const Who& who) {
+bool names(const Json& object, const Who& who, bool any_thread) {
     if (!object.is_object() || object.value("pid", Json()) != who.pid || text(object, "comm") != who.comm) {
         return false;
     }
     const std::string thread = text(object, "thread");
-    return who.thread.empty() ? thread.empty() || thread == who.comm : thread == who.thread;
+    return any_thread || (who.thread.empty() ? thread.empty() || thread == who.comm : thread == who.thread);
 }
 
-std::string owner_fault(const Json& row, const OwnerTruth& truth) {
+std::string owner_fault(const Json& row, const OwnerTruth& truth, bool any_thread) {
     if (!row.contains("owner") || !row["owner"].is_object()) {
         return "has no owner object";
     }
@@ -61,14 +61,15 @@ std::string owner_fault(const Json& row, const OwnerTruth& truth) {
         const bool nameless = !owner.contains("pid") || owner["pid"].is_null();
         return evidence == "unknown" && nameless ? "" : "owner cannot be known, yet reads " + owner.dump();
     }
-    const bool right = names(owner, truth.who) || std::any_of(truth.or_else.begin(), truth.or_else.end(),
-                                                              [&](const Who& who) { return names(owner, who); });
+    const bool right = names(owner, truth.who, any_thread) || std::any_of(truth.or_else.begin(), truth.or_else.end(),
+                                                              [&](const Who& who) { return names(owner, who, any_thread); });
     return right && is_one_of(evidence, truth.evidence)
                ? ""
                : "owner is " + text_of(truth.who) + " by " + truth.evidence + ", row says " + owner.dump();
 }
 
-std::string named_fault(const Json& row, const char* key, const std::optional<Named>& truth) {
+std::string named_fault(const Json& row, const char* key, const std::optional<Named>& truth,
+                        bool any_thread) {
     if (!row.contains(key)) {
         return std::string(key) + " is absent";
     }
@@ -79,7 +80,7 @@ std::string named_fault(const Json& row, const char* key, const std::optional<Na
     if (!truth) {
         return std::string(key) + " is nobody, row says " + object.dump();
     }
-    return names(object, truth->who) ? ""
+    return names(object, truth->who, any_thread) ? ""
                                      : std::string(key) + " is " + text_of(truth->who) + ", row says " + object.dump();
 }
 
@@ -204,8 +205,8 @@ void compare_trail(const Side& side, const Trail& trail, const Bounds& bounds, D
         const Json& row = seen.rows[i];
         const bool port_known = steps[i]->to != "SYN_SENT" || side.lport_from_start;
         for (const std::string& fault :
-             {place_fault(row, side, bounds, port_known), owner_fault(row, steps[i]->owner),
-              named_fault(row, "actor", steps[i]->actor), mini_fault(row, steps[i]->mini),
+             {place_fault(row, side, bounds, port_known), owner_fault(row, steps[i]->owner, side.any_thread),
+              named_fault(row, "actor", steps[i]->actor, side.any_thread), mini_fault(row, steps[i]->mini),
               in_old_fault(row, i > 0 ? &seen.rows[i - 1] : nullptr),
               std::string(row.value("inferred", Json()) == false ? "" : "inferred is not false")}) {
             if (!fault.empty()) {
@@ -292,7 +293,7 @@ void compare_connection(const Side& side, const Json& row, const Bounds& bounds,
                    : std::string(key) + " is " + truth.dump() + ", row says " + row.value(key, Json()).dump();
     };
     for (const std::string& fault :
-         {place_fault(row, side, bounds), owner_fault(row, side.owner), named_fault(row, "closer", side.closer),
+         {place_fault(row, side, bounds), owner_fault(row, side.owner, side.any_thread), named_fault(row, "closer", side.closer, side.any_thread),
           says("time_wait", side.time_wait), says("before_trace", side.before_trace),
           says("complete", true), std::string(role_fits ? "" : "role is " + role + ", row says " + text(row, "role")),
           std::string(is_one_of(text(row, "close_reason"), side.reason)

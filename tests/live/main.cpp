@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
     }
     tcptrail::live::register_trace_tests();
     tcptrail::live::register_life_tests();
+    tcptrail::live::register_owner_tests();
     tcptrail::live::register_scene_tests();
     return RUN_ALL_TESTS();
 }

@@ -17,13 +17,21 @@ const std::vector<Scene>& scenes() {
     static const std::vector<Scene> all = [] {
         std::vector<Scene> made;
         append(made, close_scenes());
+        append(made, break_scenes());
+        append(made, timeout_scenes());
         return made;
     }();
     return all;
 }
 
 const std::vector<Scene>& owner_scenes() {
-    static const std::vector<Scene> all;
+    static const std::vector<Scene> all = [] {
+        std::vector<Scene> made;
+        append(made, process_scenes());
+        append(made, older_scenes());
+        append(made, uring_scenes());
+        return made;
+    }();
     return all;
 }
 

@@ -2,73 +2,22 @@
 // Scenes that end by FIN on both sides.
 #include <netinet/tcp.h>
 
-#include <array>
-
 #include "scene.h"
+#include "stage.h"
 
 namespace tcptrail::live {
 
 namespace {
-
-constexpr std::uint16_t kPort = 5001;
-constexpr std::size_t kMost = 4096;
-
-struct Tuples {
-    std::array<Tuple, kMost> client;
-};
-
-/// What most scenes share: a server that greets each connection with one byte, so that it is accepted before the client
-/// goes on, and a client that notes the addresses.
-struct Stage {
-    Shared<Tuples> tuples;
-    Cue listening;
-    Cue client_done;
-    Cue server_done;
-};
-
-std::vector<Fd> accept_and_greet(int listener, int connections) {
-    std::vector<Fd> fds;
-    for (int i = 0; i < connections; ++i) {
-        fds.push_back(accept_from(listener));
-        put(fds.back().get(), 1);
-    }
-    return fds;
-}
-
-Fd dial_and_note(const Stage& stage, int i, Net net) {
-    Fd fd = dial(net, kPort);
-    get(fd.get(), 1);
-    stage.tuples->client[static_cast<std::size_t>(i)] = tuple_of(fd.get());
-    return fd;
-}
-
-std::vector<Fd> dial_all(const Stage& stage, int connections) {
-    std::vector<Fd> fds;
-    for (int i = 0; i < connections; ++i) {
-        fds.push_back(dial_and_note(stage, i, Net::v4));
-    }
-    return fds;
-}
-
-Tuple listener_tuple(Net net) {
-    Tuple tuple;
-    tuple.v6 = net != Net::v4;
-    const char* any = net == Net::v4 ? "127.0.0.1" : net == Net::v6 ? "::1" : "::";
-    std::char_traits<char>::copy(tuple.laddr, any, std::char_traits<char>::length(any) + 1);
-    tuple.lport = kPort;
-    return tuple;
-}
 
 /// Listener, then for each connection the client's side and the server's, to be ended by the caller.
 template <typename EndClient, typename EndServer>
 Truth both_sides(const Stage& stage, int connections, const Who& client, const Who& server, Net net, EndClient end_client,
                  EndServer end_server) {
     Truth truth;
-    truth.add(Side::listening(listener_tuple(net), server, server));
+    truth.add(listener_side(server, server, net));
     for (int i = 0; i < connections; ++i) {
-        const Tuple& tuple = stage.tuples->client[static_cast<std::size_t>(i)];
-        end_client(truth.add(Side::active(tuple, client)).bytes(0, 1));
-        end_server(truth.add(Side::passive(mirrored(tuple, net != Net::v4), server, server)).bytes(1, 0));
+        end_client(truth.add(Side::active(stage.client(i), client)).bytes(0, 1));
+        end_server(truth.add(Side::passive(stage.server(i, net), server, server)).bytes(1, 0));
     }
     return truth;
 }
@@ -79,8 +28,7 @@ Truth client_closes_first(Arena& arena, const TraceBegins& begin, int connection
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(net, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage, net);
         for (int i = 0; i < connections; ++i) {
             const Fd fd = accept_from(listener.get());
             put(fd.get(), 1);
@@ -105,19 +53,18 @@ Truth server_closes_first(Arena& arena, const TraceBegins& begin, int connection
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(net, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage, net);
         for (int i = 0; i < connections; ++i) {
             const Fd fd = accept_from(listener.get());
             put(fd.get(), 1);
-            stage.client_done.take();
+            stage.to_server.take();
         }
     });
     stage.listening.take();
     const Who client = arena.spawn("tt-client", [&] {
         for (int i = 0; i < connections; ++i) {
             const Fd fd = dial_and_note(stage, i, net);
-            stage.client_done.give();
+            stage.to_server.give();
             await_eof(fd.get());
         }
     });
@@ -133,8 +80,7 @@ Truth closed_in_a_batch(Arena& arena, const TraceBegins& begin, int connections)
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(Net::v4, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage);
         std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
         for (const Fd& fd : fds) {
             await_eof(fd.get());
@@ -155,19 +101,18 @@ Truth simultaneous_close(Arena& arena, const TraceBegins& begin, int connections
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(Net::v4, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage);
         std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
-        stage.client_done.take();
+        stage.to_server.take();
         for (const Fd& fd : fds) {
             make_deaf(fd.get(), Deaf::to_fin);
         }
         for (const Fd& fd : fds) {
             shutdown_write(fd.get());
         }
-        stage.server_done.give();  // the client, which hears no FIN either, shuts down too
-        stage.client_done.take();
-        stage.server_done.give();
+        stage.to_client.give();  // the client, which hears no FIN either, shuts down too
+        stage.to_server.take();
+        stage.to_client.give();
         // The client hears from now on: our FIN, sent again, meets it in FIN_WAIT1, and its ACK brings us to FIN_WAIT2.
         for (const Fd& fd : fds) {
             await_state(fd.get(), TCP_FIN_WAIT2);
@@ -185,13 +130,13 @@ Truth simultaneous_close(Arena& arena, const TraceBegins& begin, int connections
         for (const Fd& fd : fds) {
             make_deaf(fd.get(), Deaf::to_fin);
         }
-        stage.client_done.give();
-        stage.server_done.take();
+        stage.to_server.give();
+        stage.to_client.take();
         for (const Fd& fd : fds) {
             shutdown_write(fd.get());
         }
-        stage.client_done.give();
-        stage.server_done.take();
+        stage.to_server.give();
+        stage.to_client.take();
         for (const Fd& fd : fds) {
             make_hear(fd.get());
         }
@@ -222,8 +167,7 @@ Truth half_close(Arena& arena, const TraceBegins& begin, int connections) {
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(Net::v4, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage);
         for (int i = 0; i < connections; ++i) {
             const Fd fd = accept_from(listener.get());
             put(fd.get(), 1);
@@ -235,7 +179,7 @@ Truth half_close(Arena& arena, const TraceBegins& begin, int connections) {
     stage.listening.take();
     const Who client = arena.spawn("tt-client", [&] {
         for (int i = 0; i < connections; ++i) {
-            const Fd fd = dial_and_note(stage, i, Net::v4);
+            const Fd fd = dial_and_note(stage, i);
             put(fd.get(), 10);
             shutdown_write(fd.get());
             get(fd.get(), 20);
@@ -255,16 +199,15 @@ Truth silent_peer(Arena& arena, const TraceBegins& begin, int connections) {
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
-        const Fd listener = listen_on(Net::v4, kPort);
-        stage.listening.give();
+        const Fd listener = open_listener(stage);
         const std::vector<Fd> fds = accept_and_greet(listener.get(), connections);
-        stage.client_done.take();
+        stage.to_server.take();
     });
     stage.listening.take();
     const Who client = arena.spawn("tt-client", [&] { dial_all(stage, connections).clear(); });
     arena.join(client);
     arena.settle(1 + connections);  // the client's are minis now; the server's and the listener stand
-    stage.client_done.give();
+    stage.to_server.give();
     arena.join(server);
     arena.settle();
     return both_sides(

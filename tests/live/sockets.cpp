@@ -173,7 +173,7 @@ Fd dial(Net net, std::uint16_t port, std::uint16_t local_port) {
 
 Fd start_dial(Net net, std::uint16_t port) {
     Fd fd = fresh_socket(net);
-    fcntl(fd.get(), F_SETFL, O_NONBLOCK);
+    set_nonblocking(fd.get());
     const int error = try_connect(fd.get(), net, port);
     if (error != 0 && error != EINPROGRESS) {
         errno = error;
@@ -192,6 +192,10 @@ int connect_result(int fd, int timeout_ms) {
 
 Fd accept_from(int listener) {
     await_ready(listener, POLLIN, kPatience_ms, "connection to accept");
+    return accept_blocking(listener);
+}
+
+Fd accept_blocking(int listener) {
     Fd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (!fd) {
         raise("accept4");
@@ -245,6 +249,20 @@ void await_state(int fd, int state, int timeout_ms) {
                              std::to_string(state));
 }
 
+void await_readable(int fd, int bytes) {
+    for (int i = 0; i < kPatience_ms / 2; ++i) {
+        int unread = 0;
+        if (ioctl(fd, SIOCINQ, &unread) != 0) {
+            raise("SIOCINQ");
+        }
+        if (unread >= bytes) {
+            return;
+        }
+        sleep_ms(2);
+    }
+    throw std::runtime_error("the data did not come");
+}
+
 void await_acked(int fd) {
     for (int i = 0; i < kPatience_ms / 2; ++i) {
         int unacked = 0;
@@ -269,6 +287,12 @@ void linger_zero(int fd) {
     const linger now{1, 0};
     if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) != 0) {
         raise("SO_LINGER");
+    }
+}
+
+void set_nonblocking(int fd) {
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
+        raise("O_NONBLOCK");
     }
 }
 

@@ -61,10 +61,14 @@ Fd start_dial(Net net, std::uint16_t port);
 /// Waits for the connect that start_dial began and returns its error, 0 if it succeeded.
 int connect_result(int fd, int timeout_ms = 10000);
 Fd accept_from(int listener);
+/// accept4() without asking first whether there is one: for listeners that several processes share.
+Fd accept_blocking(int listener);
 
 void put(int fd, std::size_t bytes);
 void get(int fd, std::size_t bytes);
 void await_eof(int fd);
+/// Waits until `bytes` stand unread, and leaves them there.
+void await_readable(int fd, int bytes);
 /// Waits until the socket is in `state` (TCP_ESTABLISHED, ... of <netinet/tcp.h>).
 void await_state(int fd, int state, int timeout_ms = 10000);
 /// Waits until the peer has acknowledged all that was written.
@@ -73,6 +77,7 @@ void await_acked(int fd);
 void set_option(int fd, int level, int option, int value);
 void linger_zero(int fd);
 void shutdown_write(int fd);
+void set_nonblocking(int fd);
 
 /// What a socket no longer hears: a filter on it throws the segments away before TCP sees them, as a network would.
 enum class Deaf { to_fin, to_all };

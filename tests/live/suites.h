@@ -18,6 +18,7 @@ void check_scene(const std::function<Truth(Arena&, const TraceBegins&)>& scene, 
 
 void register_trace_tests();
 void register_life_tests();
+void register_owner_tests();
 void register_scene_tests();
 
 }  // namespace tcptrail::live

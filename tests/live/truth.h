@@ -64,6 +64,7 @@ struct Side {
 
     std::string name;  // for messages
     Tuple tuple;       // lport 0: none was ever given; see any_lport
+    bool any_thread = false;      // the thread's name is the kernel's choice
     bool any_lport = false;       // a port there was, the scene cannot say which
     bool lport_from_start = false;  // bound before connect(): known at CLOSE -> SYN_SENT
     Role role = Role::active;
