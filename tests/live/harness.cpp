@@ -160,7 +160,12 @@ Tracer::~Tracer() {
 }
 
 void Tracer::start(const std::vector<std::string>& args, const BeforeExec& before_exec) {
-    std::vector<std::string> argv = {binary_path()};
+    start_copy(binary_path(), args, before_exec);
+}
+
+void Tracer::start_copy(const std::string& binary, const std::vector<std::string>& args,
+                        const BeforeExec& before_exec) {
+    std::vector<std::string> argv = {binary};
     argv.insert(argv.end(), args.begin(), args.end());
     Started started = start_program(argv, before_exec);
     pid_ = started.pid;

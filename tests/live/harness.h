@@ -43,6 +43,8 @@ public:
     Tracer& operator=(const Tracer&) = delete;
 
     void start(const std::vector<std::string>& args, const BeforeExec& before_exec = {});
+    /// The same with another binary than binary_path().
+    void start_copy(const std::string& binary, const std::vector<std::string>& args, const BeforeExec& before_exec);
     /// Waits for `tcptrail: tracing`. Throws with what it said instead when it ends or is silent for too long.
     void await_tracing(int timeout_ms = 15000);
     void send(int signal) const;

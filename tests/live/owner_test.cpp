@@ -222,6 +222,7 @@ TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
     constexpr int kChurn = 3000;
     Arena arena;
     arena.sysctl("net/ipv4/ip_local_port_range", "10000 65000");
+    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");  // a port names one connection
     const Cue ready;
     const Cue leave;
     std::vector<Who> actors;
