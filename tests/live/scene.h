@@ -30,6 +30,10 @@ Truth half_close(Arena& arena, const TraceBegins& begin, int connections);
 /// The client is closed long before the server closes: FIN_WAIT2 in a mini-socket.
 Truth silent_peer(Arena& arena, const TraceBegins& begin, int connections);
 
+// How they break: scene_break.cpp
+/// The client resets each by SO_LINGER 0.
+Truth linger_reset(Arena& arena, const TraceBegins& begin, int connections);
+
 /// All scenes by name, sized for a test each: closes, breaks, failures.
 const std::vector<Scene>& scenes();
 /// Scenes about who owns and who closes.

@@ -21,14 +21,14 @@ constexpr int kFew = 5;
 
 /// A server that greets `connections` and keeps them until the client has done what `break_it` does to each.
 template <typename BreakIt>
-Truth broken(Arena& arena, const TraceBegins& begin, int greeting, BreakIt break_it, void (*end_client)(Side&, const Who&),
+Truth broken(Arena& arena, const TraceBegins& begin, int connections, int greeting, BreakIt break_it, void (*end_client)(Side&, const Who&),
              void (*end_server)(Side&, const Who&)) {
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
         const Fd listener = open_listener(stage);
         std::vector<Fd> fds;
-        for (int i = 0; i < kFew; ++i) {
+        for (int i = 0; i < connections; ++i) {
             fds.push_back(accept_from(listener.get()));
             put(fds.back().get(), static_cast<std::size_t>(greeting));
         }
@@ -36,7 +36,7 @@ Truth broken(Arena& arena, const TraceBegins& begin, int greeting, BreakIt break
     });
     stage.listening.take();
     const Who client = arena.spawn("tt-client", [&] {
-        for (int i = 0; i < kFew; ++i) {
+        for (int i = 0; i < connections; ++i) {
             Fd fd = dial_and_note(stage, i);
             break_it(fd);
         }
@@ -47,7 +47,7 @@ Truth broken(Arena& arena, const TraceBegins& begin, int greeting, BreakIt break
     arena.settle();
     Truth truth;
     truth.add(listener_side(server, server));
-    for (int i = 0; i < kFew; ++i) {
+    for (int i = 0; i < connections; ++i) {
         end_client(truth.add(Side::active(stage.client(i), client)), client);
         end_server(truth.add(Side::passive(stage.server(i), server, server)), server);
     }
@@ -58,20 +58,9 @@ void hears_reset(Side& side, const Who&) {
     side.ends("ESTABLISHED", "rst_received");
 }
 
-Truth linger_zero_close(Arena& arena, const TraceBegins& begin) {
-    return broken(
-        arena, begin, 1,
-        [](Fd& fd) {
-            linger_zero(fd.get());
-            fd.close();
-        },
-        [](Side& side, const Who& who) { side.ends("ESTABLISHED", "linger_rst", Named{who}).closed_by(who); },
-        hears_reset);
-}
-
 Truth unread_data(Arena& arena, const TraceBegins& begin) {
     return broken(
-        arena, begin, 8,  // one byte of which is read
+        arena, begin, kFew, 8,  // one byte of which is read
         [](Fd& fd) {
             await_readable(fd.get(), 7);
             fd.close();
@@ -303,9 +292,20 @@ Truth late_data(Arena& arena, const TraceBegins& begin) {
 
 }  // namespace
 
+Truth linger_reset(Arena& arena, const TraceBegins& begin, int connections) {
+    return broken(
+        arena, begin, connections, 1,
+        [](Fd& fd) {
+            linger_zero(fd.get());
+            fd.close();
+        },
+        [](Side& side, const Who& who) { side.ends("ESTABLISHED", "linger_rst", Named{who}).closed_by(who); },
+        hears_reset);
+}
+
 std::vector<Scene> break_scenes() {
     return {
-        {"LingerZero", linger_zero_close},
+        {"LingerZero", [](Arena& a, const TraceBegins& b) { return linger_reset(a, b, kFew); }},
         {"UnreadData", unread_data},
         {"DisconnectAndReconnect", reconnect_after_disconnect},
         {"SockDestroy", destroyed_by_another},
