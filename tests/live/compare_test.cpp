@@ -91,6 +91,33 @@ Truth one_connection() {
     return truth;
 }
 
+Json connection_of(const Side& side) {
+    Json row = place_of(side);
+    row["type"] = "connection";
+    row["cookie"] = "1f";
+    row["time"] = time_text(kBegin + 100'000'000);
+    row["opened"] = time_text(kBegin + 1'000'000);
+    row["role"] = side.role == Role::active ? "active" : "passive";
+    row["lifetime_us"] = 99'000U;
+    row["established_us"] = 90'000U;
+    row["before_trace"] = false;
+    row["owner"] = object_of(side.owner.who);
+    row["owner"]["evidence"] = side.owner.evidence;
+    row["closer"] = object_of(side.closer->who);
+    row["close_reason"] = side.reason;
+    row["time_wait"] = side.time_wait;
+    row["bytes_sent"] = side.bytes_sent.value_or(0);
+    row["bytes_received"] = side.bytes_received.value_or(0);
+    row["complete"] = true;
+    row["states"] = Json::array();
+    for (const Step& step : side.steps) {
+        if (step.from != "CLOSE" && step.from != "LISTEN") {
+            row["states"].push_back({{"state", step.from}, {"us", 5U}});
+        }
+    }
+    return row;
+}
+
 const Bounds kBounds{7, kBegin, kBegin + 1'000'000'000};
 
 TEST(Compare, TruthPasses) {
@@ -144,6 +171,27 @@ TEST(Compare, EachLieIsNamed) {
     doubled.insert(doubled.begin(), honest[3]);
     EXPECT_FALSE(compare_transitions(truth, doubled, kBounds).empty());
     EXPECT_FALSE(compare_transitions(truth, {honest.begin(), honest.end() - 1}, kBounds).empty());
+}
+
+TEST(Compare, EachLieAboutAConnectionIsNamed) {
+    Truth truth = one_connection();
+    truth.sides[1].bytes(3, 4);
+    std::vector<Json> honest = {connection_of(truth.sides[1]), connection_of(truth.sides[2]),
+                                honest_rows(truth).back()};
+    const Differences differences = compare_connections(truth, honest, kBounds);
+    EXPECT_TRUE(differences.empty()) << first_of(differences);
+    const std::vector<std::pair<const char*, Json>> lies = {
+        {"role", "passive"},      {"role", "unknown"},         {"close_reason", "remote_fin"}, {"time_wait", false},
+        {"time_wait", Json()},    {"bytes_sent", 5},           {"bytes_received", 5},          {"closer", Json()},
+        {"owner", Json()},        {"complete", false},         {"before_trace", true},         {"lifetime_us", Json()},
+        {"established_us", -1},   {"states", Json::array()},   {"opened", Json()},             {"family", "ipv6"},
+        {"established_us", 1e12}, {"lifetime_us", 9000000000}, {"generation", 1},              {"raddr", "127.0.0.2"},
+    };
+    for (const auto& [key, value] : lies) {
+        std::vector<Json> rows = honest;
+        rows[0][key] = value;
+        EXPECT_FALSE(compare_connections(truth, rows, kBounds).empty()) << key << " = " << value;
+    }
 }
 
 }  // namespace

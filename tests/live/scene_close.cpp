@@ -49,6 +49,30 @@ Truth client_closes_first(Arena& arena, const TraceBegins& begin, int connection
         [&](Side& side) { side.closes_second(server); });
 }
 
+/// The client chose its own port before it connected.
+Truth bound_client(Arena& arena, const TraceBegins& begin) {
+    begin();
+    Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = open_listener(stage);
+        for (const Fd& fd : accept_and_greet(listener.get(), 1)) {
+            await_eof(fd.get());
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        const Fd fd = dial(Net::v4, kPort, 40001);
+        get(fd.get(), 1);
+        stage.note(0, fd.get());
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    return both_sides(
+        stage, 1, client, server, Net::v4, [&](Side& side) { side.closes_first(client).was_bound(); },
+        [&](Side& side) { side.closes_second(server); });
+}
+
 Truth server_closes_first(Arena& arena, const TraceBegins& begin, int connections, Net net) {
     begin();
     Stage stage;
@@ -221,6 +245,7 @@ std::vector<Scene> close_scenes() {
         {"ServerClosesFirst", [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20); }},
         {"ClosedInABatch", [](Arena& a, const TraceBegins& b) { return closed_in_a_batch(a, b, 100); }},
         {"SimultaneousClose", [](Arena& a, const TraceBegins& b) { return simultaneous_close(a, b, 5); }},
+        {"BoundClient", bound_client},
         {"HalfClose", [](Arena& a, const TraceBegins& b) { return half_close(a, b, 20); }},
         {"SilentPeer", [](Arena& a, const TraceBegins& b) { return silent_peer(a, b, 20); }},
         {"Ipv6", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::v6); }},

@@ -13,6 +13,14 @@ namespace {
 
 constexpr int kFew = 5;
 
+Side older_listener(const Who& owner) {
+    Side side = listener_side(owner, owner);
+    side.steps.clear();
+    side.before_trace = true;
+    side.owner = {owner, "snapshot"};
+    return side.step("LISTEN", "CLOSE", Named{owner});
+}
+
 /// Opened before the trace, closed under it by the processes that still hold them.
 Truth closed_under_the_trace(Arena& arena, const TraceBegins& begin, bool client_first) {
     Stage stage;
@@ -46,12 +54,7 @@ Truth closed_under_the_trace(Arena& arena, const TraceBegins& begin, bool client
     arena.join(server);
     arena.settle();
     Truth truth;
-    Side listener;
-    listener = Side::listening(listener_tuple(), server, server);
-    listener.steps.clear();
-    listener.before_trace = true;
-    listener.owner = {server, "snapshot"};
-    truth.add(listener.step("LISTEN", "CLOSE", Named{server}));
+    truth.add(older_listener(server));
     for (int i = 0; i < kFew; ++i) {
         Side& active = truth.add(Side::older(stage.client(i), Role::active, {client, "snapshot"}));
         client_first ? active.closes_first(client) : active.closes_second(client);
@@ -100,17 +103,53 @@ Truth owner_gone_before(Arena& arena, const TraceBegins& begin) {
     arena.join(server);
     arena.settle();
     Truth truth;
-    Side listener = Side::listening(listener_tuple(), server, server);
-    listener.steps.clear();
-    listener.before_trace = true;
-    listener.owner = {server, "snapshot"};
-    truth.add(listener.step("LISTEN", "CLOSE", Named{server}));
+    truth.add(older_listener(server));
     for (int i = 0; i < kFew; ++i) {
         Side& orphan = truth.add(Side::older(stage.client(i), Role::active, {{}, "unknown"}));
         orphan.step("FIN_WAIT1", "FIN_WAIT2").step("FIN_WAIT2", "TIME_WAIT", {}, Mini::yes);
         orphan.because("local_fin").time_wait = true;
         truth.add(Side::older(stage.server(i), Role::passive, {server, "snapshot"})).closes_second(server);
     }
+    return truth;
+}
+
+/// Opened before the trace and held by two processes when it begins; the heir closes last. Either holder is a true owner.
+Truth held_by_two(Arena& arena, const TraceBegins& begin) {
+    Stage stage;
+    Shared<pid_t> heir_pid;
+    const Cue open;
+    const Cue opener_left;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = open_listener(stage);
+        for (const Fd& fd : accept_and_greet(listener.get(), 1)) {
+            await_eof(fd.get());
+        }
+    });
+    stage.listening.take();
+    const Who opener = arena.spawn("tt-opener", [&] {
+        Fd fd = dial_and_note(stage, 0);
+        const pid_t heir = fork_named("tt-heir", [&] {
+            opener_left.take();
+            fd.close();
+        });
+        *heir_pid = heir;
+        open.give();
+        stage.to_client.take();
+        fd.close();
+        opener_left.give();
+        wait_for(heir);
+    });
+    open.take();
+    begin();
+    stage.to_client.give();
+    arena.join(opener);
+    arena.join(server);
+    arena.settle();
+    const Who heir{*heir_pid, "tt-heir", {}};
+    Truth truth;
+    truth.add(older_listener(server));
+    truth.add(Side::older(stage.client(0), Role::active, {opener, "snapshot", {heir}})).closes_first(heir);
+    truth.add(Side::older(stage.server(0), Role::passive, {server, "snapshot"})).closes_second(server);
     return truth;
 }
 
@@ -122,6 +161,7 @@ std::vector<Scene> older_scenes() {
         {"OpenedBeforeServerClosesFirst",
          [](Arena& a, const TraceBegins& b) { return closed_under_the_trace(a, b, false); }},
         {"OwnerGoneBefore", owner_gone_before},
+        {"OpenedBeforeHeldByTwo", held_by_two},
     };
 }
 

@@ -22,35 +22,6 @@ struct Pids {
     pid_t of[65536];
 };
 
-/// fork() inside an actor; the child runs `body` under the name and ends.
-template <typename Body>
-pid_t fork_named(const char* comm, const Body& body) {
-    const pid_t pid = fork();
-    if (pid < 0) {
-        raise("fork");
-    }
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        prctl(PR_SET_NAME, comm);
-        alarm(60);
-        try {
-            body();
-        } catch (const std::exception& error) {
-            dprintf(STDERR_FILENO, "%s: %s\n", comm, error.what());
-            _exit(1);
-        }
-        _exit(0);
-    }
-    return pid;
-}
-
-void wait_for(pid_t pid) {
-    int status = 0;
-    if (waitpid(pid, &status, 0) != pid || status != 0) {
-        throw std::runtime_error("a forked process of the scene failed");
-    }
-}
-
 Who client_that_closes_second(Arena& arena, const Stage& stage, int connections) {
     return arena.spawn("tt-client", [&stage, connections] {
         for (int i = 0; i < connections; ++i) {

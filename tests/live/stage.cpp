@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stage.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstring>
 
 namespace tcptrail::live {
@@ -33,6 +39,33 @@ std::vector<Fd> dial_all(const Stage& stage, int connections) {
         fds.push_back(dial_and_note(stage, i));
     }
     return fds;
+}
+
+pid_t fork_named(const char* comm, const std::function<void()>& body) {
+    const pid_t pid = fork();
+    if (pid < 0) {
+        raise("fork");
+    }
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_NAME, comm);
+        alarm(60);
+        try {
+            body();
+        } catch (const std::exception& error) {
+            dprintf(STDERR_FILENO, "%s: %s\n", comm, error.what());
+            _exit(1);
+        }
+        _exit(0);
+    }
+    return pid;
+}
+
+void wait_for(pid_t pid) {
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid || status != 0) {
+        throw std::runtime_error("a forked process of the scene failed");
+    }
 }
 
 Tuple listener_tuple(Net net, std::uint16_t port) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <vector>
 
 #include "arena.h"
@@ -35,6 +36,11 @@ std::vector<Fd> accept_and_greet(int listener, int connections);
 /// Connects, reads the greeting, notes the addresses as connection `i`.
 Fd dial_and_note(const Stage& stage, int i, Net net = Net::v4);
 std::vector<Fd> dial_all(const Stage& stage, int connections);
+
+/// fork() inside an actor; the child runs `body` under the name and ends. Returns its pid to the parent.
+pid_t fork_named(const char* comm, const std::function<void()>& body);
+/// Waits for the good end of a forked process.
+void wait_for(pid_t pid);
 
 Tuple listener_tuple(Net net = Net::v4, std::uint16_t port = kPort);
 Side listener_side(const Who& owner, const Who& closer, Net net = Net::v4);

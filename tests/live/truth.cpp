@@ -108,8 +108,8 @@ Side& Side::is_generation(int number) {
     return *this;
 }
 
-Side& Side::port_unknown() {
-    any_lport = true;
+Side& Side::was_bound() {
+    lport_from_start = true;
     return *this;
 }
 

@@ -60,12 +60,12 @@ struct Side {
     Side& closed_by(const Who& who, bool may_be_null = false);
     Side& bytes(long sent, long received);
     Side& is_generation(int number);
-    Side& port_unknown();
+    /// bind() before connect(): the local port is known from the first step on.
+    Side& was_bound();
 
     std::string name;  // for messages
-    Tuple tuple;       // lport 0: none was ever given; see any_lport
+    Tuple tuple;       // lport 0: none was ever given
     bool any_thread = false;      // the thread's name is the kernel's choice
-    bool any_lport = false;       // a port there was, the scene cannot say which
     bool lport_from_start = false;  // bound before connect(): known at CLOSE -> SYN_SENT
     Role role = Role::active;
     int generation = 0;
