@@ -78,7 +78,7 @@ Arena::Arena() : report_(static_cast<Report*>(map_shared(sizeof(Report)))) {
     if (setns(home.get(), CLONE_NEWNET) != 0) {
         raise("return to the own network namespace");
     }
-    struct stat info{};
+    struct stat info {};
     fstat(netns_.get(), &info);
     inode_ = static_cast<std::uint32_t>(info.st_ino);
     holder_ = spawn("tt-holder", [] {
@@ -150,7 +150,8 @@ void Arena::join_killed(const Who& who, int signal) {
     const int status = reap(who);
     std::erase(children_, who.pid);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != signal) {
-        throw std::runtime_error(who.comm + " did not die by the signal that was meant for it: " + report_->text);
+        throw std::runtime_error(who.comm +
+                                 " did not die by the signal that was meant for it: " + report_->text);
     }
 }
 
@@ -203,7 +204,8 @@ std::uint64_t Arena::netstat(const std::string& counter) const {
 void Arena::settle(int remaining, int timeout_ms) const {
     for (int waited = 0; sockstat("inuse") > remaining; waited += 2) {
         if (waited > timeout_ms) {
-            throw std::runtime_error("sockets are left in the namespace: inuse " + std::to_string(sockstat("inuse")));
+            throw std::runtime_error("sockets are left in the namespace: inuse " +
+                                     std::to_string(sockstat("inuse")));
         }
         sleep_ms(2);
     }

@@ -19,11 +19,11 @@ namespace tcptrail::live {
 
 namespace {
 
-#define REQUIRE_BINARY()                                                       \
-    do {                                                                       \
-        if (access(binary_path().c_str(), X_OK) != 0) {                        \
-            GTEST_SKIP() << "needs the tcptrail binary: " << binary_path();    \
-        }                                                                      \
+#define REQUIRE_BINARY()                                                    \
+    do {                                                                    \
+        if (access(binary_path().c_str(), X_OK) != 0) {                     \
+            GTEST_SKIP() << "needs the tcptrail binary: " << binary_path(); \
+        }                                                                   \
     } while (false)
 
 /// Exactly one line of complaint, which is no wall of libbpf's.
@@ -37,9 +37,12 @@ void expect_one_line(const Output& output) {
 TEST(Cli, WrongUsageExitsTwo) {
     REQUIRE_BINARY();
     const std::vector<std::vector<std::string>> wrong = {
-        {"--no-such-option"},      {"no-such-command"},        {"trace", "-d", "soon"},  {"trace", "-d", "-1s"},
-        {"trace", "-p", "abc"},    {"trace", "-L", "70000"},   {"trace", "-D", "-1"},    {"trace", "-a", "300.1.1.1/8"},
-        {"trace", "-a", "::1/129"}, {"life", "--netns", "home"}, {"trace", "-4", "-6", "extra"}, {"trace", "--color", "blue"},
+        {"--no-such-option"},           {"no-such-command"},
+        {"trace", "-d", "soon"},        {"trace", "-d", "-1s"},
+        {"trace", "-p", "abc"},         {"trace", "-L", "70000"},
+        {"trace", "-D", "-1"},          {"trace", "-a", "300.1.1.1/8"},
+        {"trace", "-a", "::1/129"},     {"life", "--netns", "home"},
+        {"trace", "-4", "-6", "extra"}, {"trace", "--color", "blue"},
         {"trace", "--hooks", "magic"},
     };
     for (const auto& args : wrong) {
@@ -56,8 +59,8 @@ TEST(Cli, WrongUsageExitsTwo) {
 TEST(Cli, HelpAndVersionNeedNoPrivilege) {
     REQUIRE_BINARY();
     for (const char* option : {"--help", "-h", "--version"}) {
-        const Output output = run_tcptrail({option}, geteuid() == 0 ? BeforeExec([] { signal(SIGPIPE, SIG_DFL); })
-                                                                    : BeforeExec());
+        const Output output = run_tcptrail(
+            {option}, geteuid() == 0 ? BeforeExec([] { signal(SIGPIPE, SIG_DFL); }) : BeforeExec());
         EXPECT_EQ(output.status, 0) << option << output.err;
         EXPECT_FALSE(output.out.empty()) << option;
     }
@@ -100,7 +103,8 @@ TEST(Cli, SignalsEndTheRunInGoodOrder) {
         for (const int sent : {SIGINT, SIGTERM}) {
             for (const bool json : {true, false}) {
                 Tracer tracer;
-                tracer.start(json ? std::vector<std::string>{command, "--json"} : std::vector<std::string>{command});
+                tracer.start(json ? std::vector<std::string>{command, "--json"}
+                                  : std::vector<std::string>{command});
                 tracer.await_tracing();
                 tracer.send(sent);
                 const Output output = tracer.wait();
@@ -155,11 +159,13 @@ TEST(Cli, BrokenPipeEndsQuietly) {
         tracer.start(args, [&] { dup2(writer.get(), STDOUT_FILENO); });
         writer.close();
         tracer.await_tracing();
-        client_closes_first(arena, [] {}, 5);
+        client_closes_first(
+            arena, [] {}, 5);
         pollfd wanted{reader.get(), POLLIN, 0};
         ASSERT_EQ(poll(&wanted, 1, 5000), 1) << "nothing was printed in 5 s";
         reader.close();
-        client_closes_first(arena, [] {}, 50);
+        client_closes_first(
+            arena, [] {}, 50);
         const Output output = tracer.wait(5000);
         EXPECT_TRUE(output.status == 0 || output.status == 128 + SIGPIPE) << output.status << output.err;
         EXPECT_EQ(output.err_lines().size(), 1U) << "more than the line `tcptrail: tracing`: " << output.err;
@@ -175,7 +181,8 @@ TEST(Cli, UnwritableOutputExitsOneWithOneLine) {
         dup2(full, STDOUT_FILENO);
     });
     tracer.await_tracing();
-    client_closes_first(arena, [] {}, 50);
+    client_closes_first(
+        arena, [] {}, 50);
     const Output output = tracer.stop();
     EXPECT_EQ(output.status, 1) << output.err;
     EXPECT_EQ(output.err_lines().size(), 2U) << output.err;  // `tracing` and the complaint
@@ -232,12 +239,13 @@ void check_reduced(const BeforeExec& reduce, bool sees_accept) {
     Truth truth = client_closes_first(
         arena,
         [&] {
-            tracer.start_copy(copy.path(), {"trace", "--json", "--netns", std::to_string(arena.inode())}, [&] {
-                if (setns(arena.netns_fd(), CLONE_NEWNET) != 0) {
-                    raise("setns");
-                }
-                reduce();
-            });
+            tracer.start_copy(copy.path(), {"trace", "--json", "--netns", std::to_string(arena.inode())},
+                              [&] {
+                                  if (setns(arena.netns_fd(), CLONE_NEWNET) != 0) {
+                                      raise("setns");
+                                  }
+                                  reduce();
+                              });
             tracer.await_tracing();
             bounds.begin_ns = wall_clock_ns();
         },

@@ -36,40 +36,40 @@ struct Leaks {
 
 /// Accepts kEach connections one at a time; the peer closes each, and this side never does. Which bytes it leaves unread
 /// depends on the index. Pauses after half of them; the second half comes at one each `pace_ms`.
-Who start_leaker(Arena& arena, Shared<Leaks>& leaks, int which, std::uint16_t port, int pace_ms, const Cue& half,
-                 const Cue& go_on, const Cue& done, const Cue& leave) {
-    return arena.spawn(which == 0 ? "tt-leak-fast" : "tt-leak-slow", [&leaks, which, port, pace_ms, &half, &go_on, &done,
-                                                                      &leave] {
-        const Fd listener = listen_on(Net::v4, port);
-        std::vector<Fd> fds;
-        for (int i = 0; i < kEach; ++i) {
-            if (i == kEach / 2) {
-                half.give();
-                go_on.take();
-            }
-            Fd near = dial(Net::v4, port);
-            fds.push_back(accept_from(listener.get()));
-            const int fd = fds.back().get();
-            Leak& leak = leaks->of[which][i];
-            leak.server = tuple_of(fd);
-            leak.fd = fd;
-            leak.before = i < kEach / 2;
-            if (kind_of(i) == Kind::data) {
-                put(near.get(), kUnread);
-            }
-            leak.fin_ns = wall_clock_ns();
-            near.close();
-            await_state(fd, TCP_CLOSE_WAIT);
-            if (kind_of(i) == Kind::eof_read) {
-                await_eof(fd);
-            }
-            if (!leak.before) {
-                sleep_ms(pace_ms);
-            }
-        }
-        done.give();
-        leave.take(60000);
-    });
+Who start_leaker(Arena& arena, Shared<Leaks>& leaks, int which, std::uint16_t port, int pace_ms,
+                 const Cue& half, const Cue& go_on, const Cue& done, const Cue& leave) {
+    return arena.spawn(which == 0 ? "tt-leak-fast" : "tt-leak-slow",
+                       [&leaks, which, port, pace_ms, &half, &go_on, &done, &leave] {
+                           const Fd listener = listen_on(Net::v4, port);
+                           std::vector<Fd> fds;
+                           for (int i = 0; i < kEach; ++i) {
+                               if (i == kEach / 2) {
+                                   half.give();
+                                   go_on.take();
+                               }
+                               Fd near = dial(Net::v4, port);
+                               fds.push_back(accept_from(listener.get()));
+                               const int fd = fds.back().get();
+                               Leak& leak = leaks->of[which][i];
+                               leak.server = tuple_of(fd);
+                               leak.fd = fd;
+                               leak.before = i < kEach / 2;
+                               if (kind_of(i) == Kind::data) {
+                                   put(near.get(), kUnread);
+                               }
+                               leak.fin_ns = wall_clock_ns();
+                               near.close();
+                               await_state(fd, TCP_CLOSE_WAIT);
+                               if (kind_of(i) == Kind::eof_read) {
+                                   await_eof(fd);
+                               }
+                               if (!leak.before) {
+                                   sleep_ms(pace_ms);
+                               }
+                           }
+                           done.give();
+                           leave.take(60000);
+                       });
 }
 
 const char* name_of(Kind kind) {
@@ -82,8 +82,8 @@ const char* name_of(Kind kind) {
 }
 
 Json last_report(const std::vector<Json>& rows) {
-    const auto found =
-        std::find_if(rows.rbegin(), rows.rend(), [](const Json& row) { return row.value("type", "") == "closewait"; });
+    const auto found = std::find_if(rows.rbegin(), rows.rend(),
+                                    [](const Json& row) { return row.value("type", "") == "closewait"; });
     return found == rows.rend() ? Json::object() : *found;
 }
 

@@ -10,7 +10,8 @@ namespace {
 std::string states_fault(const Json& row, const Side& side) {
     std::string expected;
     for (const Step& step : side.steps) {
-        if (step.from != "CLOSE" && step.from != "LISTEN" && (step.from != "SYN_RECV" || kernel_shows_syn_recv())) {
+        if (step.from != "CLOSE" && step.from != "LISTEN" &&
+            (step.from != "SYN_RECV" || kernel_shows_syn_recv())) {
             expected += step.from + " ";
         }
     }
@@ -47,9 +48,9 @@ std::string span_fault(const Json& row, const Side& side, const Bounds& bounds) 
 }
 
 std::string number_fault(const Json& row, const char* key, const std::optional<long>& truth) {
-    return !truth || row.value(key, Json()) == *truth
-               ? ""
-               : std::string(key) + " is " + std::to_string(*truth) + ", row says " + row.value(key, Json()).dump();
+    return !truth || row.value(key, Json()) == *truth ? ""
+                                                      : std::string(key) + " is " + std::to_string(*truth) +
+                                                            ", row says " + row.value(key, Json()).dump();
 }
 
 void compare_connection(const Side& side, const Json& row, const Bounds& bounds, Differences& differences) {
@@ -61,14 +62,17 @@ void compare_connection(const Side& side, const Json& row, const Bounds& bounds,
                    : std::string(key) + " is " + truth.dump() + ", row says " + row.value(key, Json()).dump();
     };
     for (const std::string& fault :
-         {place_fault(row, side, bounds), owner_fault(row, side.owner, side.any_thread), named_fault(row, "closer", side.closer, side.any_thread),
-          says("time_wait", side.time_wait), says("before_trace", side.before_trace),
-          says("complete", true), std::string(role_fits ? "" : "role is " + role + ", row says " + text(row, "role")),
+         {place_fault(row, side, bounds), owner_fault(row, side.owner, side.any_thread),
+          named_fault(row, "closer", side.closer, side.any_thread), says("time_wait", side.time_wait),
+          says("before_trace", side.before_trace), says("complete", true),
+          std::string(role_fits ? "" : "role is " + role + ", row says " + text(row, "role")),
           std::string(is_one_of(text(row, "close_reason"), side.reason)
                           ? ""
-                          : "close_reason is " + side.reason + ", row says " + row.value("close_reason", Json()).dump()),
-          number_fault(row, "bytes_sent", side.bytes_sent), number_fault(row, "bytes_received", side.bytes_received),
-          states_fault(row, side), span_fault(row, side, bounds)}) {
+                          : "close_reason is " + side.reason + ", row says " +
+                                row.value("close_reason", Json()).dump()),
+          number_fault(row, "bytes_sent", side.bytes_sent),
+          number_fault(row, "bytes_received", side.bytes_received), states_fault(row, side),
+          span_fault(row, side, bounds)}) {
         if (!fault.empty()) {
             differences.push_back(side.name + " " + place_of(side.tuple) + ": " + fault);
         }

@@ -145,7 +145,8 @@ TEST(Compare, EachLieIsNamed) {
     const std::vector<Lie> lies = {
         {at("ESTABLISHED", "FIN_WAIT1"), "actor", Json()},
         {at("ESTABLISHED", "CLOSE_WAIT"), "actor", object_of({100, "tt-server", {}})},
-        {at("ESTABLISHED", "CLOSE_WAIT"), "owner", Json({{"pid", 200}, {"comm", "tt-client"}, {"evidence", "accept"}})},
+        {at("ESTABLISHED", "CLOSE_WAIT"), "owner",
+         Json({{"pid", 200}, {"comm", "tt-client"}, {"evidence", "accept"}})},
         {at("FIN_WAIT2", "TIME_WAIT"), "new", "CLOSE"},
         {at("FIN_WAIT2", "TIME_WAIT"), "tw_substate", "CLOSE_WAIT"},
         {at("CLOSE", "SYN_SENT"), "lport", 39999},
@@ -181,11 +182,13 @@ TEST(Compare, EachLieAboutAConnectionIsNamed) {
     const Differences differences = compare_connections(truth, honest, kBounds);
     EXPECT_TRUE(differences.empty()) << first_of(differences);
     const std::vector<std::pair<const char*, Json>> lies = {
-        {"role", "passive"},      {"role", "unknown"},         {"close_reason", "remote_fin"}, {"time_wait", false},
-        {"time_wait", Json()},    {"bytes_sent", 5},           {"bytes_received", 5},          {"closer", Json()},
-        {"owner", Json()},        {"complete", false},         {"before_trace", true},         {"lifetime_us", Json()},
-        {"established_us", -1},   {"states", Json::array()},   {"opened", Json()},             {"family", "ipv6"},
-        {"established_us", 1e12}, {"lifetime_us", 9000000000}, {"generation", 1},              {"raddr", "127.0.0.2"},
+        {"role", "passive"},    {"role", "unknown"},       {"close_reason", "remote_fin"},
+        {"time_wait", false},   {"time_wait", Json()},     {"bytes_sent", 5},
+        {"bytes_received", 5},  {"closer", Json()},        {"owner", Json()},
+        {"complete", false},    {"before_trace", true},    {"lifetime_us", Json()},
+        {"established_us", -1}, {"states", Json::array()}, {"opened", Json()},
+        {"family", "ipv6"},     {"established_us", 1e12},  {"lifetime_us", 9000000000},
+        {"generation", 1},      {"raddr", "127.0.0.2"},
     };
     for (const auto& [key, value] : lies) {
         std::vector<Json> rows = honest;

@@ -83,23 +83,39 @@ const std::vector<Filter>& filters() {
     static const std::vector<Filter> all = {
         {[](const Mixed&) { return Args{"-4"}; }, [](const Side& s, const Mixed&) { return !s.tuple.v6; }},
         {[](const Mixed&) { return Args{"-6"}; }, [](const Side& s, const Mixed&) { return s.tuple.v6; }},
-        {[](const Mixed&) { return Args{"-L", "5001"}; },
+        {[](const Mixed&) {
+             return Args{"-L", "5001"};
+         },
          [](const Side& s, const Mixed&) { return s.tuple.lport == kPort; }},
-        {[](const Mixed&) { return Args{"-D", "5002"}; },
+        {[](const Mixed&) {
+             return Args{"-D", "5002"};
+         },
          [](const Side& s, const Mixed&) { return s.tuple.rport == kOther; }},
-        {[](const Mixed&) { return Args{"--rport", "5001,5002"}; },
+        {[](const Mixed&) {
+             return Args{"--rport", "5001,5002"};
+         },
          [](const Side& s, const Mixed&) { return s.tuple.rport == kPort || s.tuple.rport == kOther; }},
-        {[](const Mixed& m) { return Args{"-p", pid_of(m.four_client)}; },
+        {[](const Mixed& m) {
+             return Args{"-p", pid_of(m.four_client)};
+         },
          [](const Side& s, const Mixed& m) { return s.owner.who.pid == m.four_client.pid; }},
-        {[](const Mixed& m) { return Args{"--pid", pid_of(m.four_server) + "," + pid_of(m.six_client)}; },
+        {[](const Mixed& m) {
+             return Args{"--pid", pid_of(m.four_server) + "," + pid_of(m.six_client)};
+         },
          [](const Side& s, const Mixed& m) {
              return s.owner.who.pid == m.four_server.pid || s.owner.who.pid == m.six_client.pid;
          }},
-        {[](const Mixed&) { return Args{"-c", "tt-six-s"}; },
+        {[](const Mixed&) {
+             return Args{"-c", "tt-six-s"};
+         },
          [](const Side& s, const Mixed& m) { return s.owner.who.pid == m.six_server.pid; }},
-        {[](const Mixed&) { return Args{"-a", "127.0.0.0/8"}; },
+        {[](const Mixed&) {
+             return Args{"-a", "127.0.0.0/8"};
+         },
          [](const Side& s, const Mixed&) { return !s.tuple.v6; }},
-        {[](const Mixed&) { return Args{"--addr", "::1/128"}; },
+        {[](const Mixed&) {
+             return Args{"--addr", "::1/128"};
+         },
          [](const Side& s, const Mixed&) { return s.tuple.v6; }},
         {[](const Mixed&) { return Args{}; }, [](const Side&, const Mixed&) { return true; }},
     };
@@ -179,7 +195,8 @@ TEST(Cli, FilterOnAnAutoboundPortKeepsTheOwner) {
             course.push_back(row["new"]);
         }
     }
-    EXPECT_EQ(course, (std::vector<std::string>{"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"})) << output.out;
+    EXPECT_EQ(course, (std::vector<std::string>{"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"}))
+        << output.out;
 }
 
 /// Two namespaces with the same traffic: the filter takes one; without it both are told, each under its own number.
@@ -193,8 +210,10 @@ TEST(Cli, NetnsFilterTellsNamespacesApart) {
     both.start({"trace", "--json"});
     one.await_tracing();
     both.await_tracing();
-    const Truth truth = client_closes_first(wanted, [] {}, 3);
-    client_closes_first(other, [] {}, 3);
+    const Truth truth = client_closes_first(
+        wanted, [] {}, 3);
+    client_closes_first(
+        other, [] {}, 3);
     const auto count = [](const Output& output, const Arena& arena) {
         const auto rows = output.rows();
         return std::count_if(rows.begin(), rows.end(), [&](const Json& row) {

@@ -33,7 +33,7 @@ double now_s() {
 }
 
 std::string whole_file(int fd) {
-    struct stat info{};
+    struct stat info {};
     fstat(fd, &info);
     std::string text(static_cast<std::size_t>(info.st_size), '\0');
     const ssize_t n = pread(fd, text.data(), text.size(), 0);
@@ -104,7 +104,8 @@ Started start_program(const std::vector<std::string>& argv, const BeforeExec& be
 
 std::string find_missing() {
     if (access(binary_path().c_str(), X_OK) != 0) {
-        return "needs the tcptrail binary (--tcptrail=PATH or TCPTRAIL_BIN): " + binary_path() + " is not there";
+        return "needs the tcptrail binary (--tcptrail=PATH or TCPTRAIL_BIN): " + binary_path() +
+               " is not there";
     }
     if (geteuid() != 0) {
         return "needs root (to load BPF and to make network namespaces)";
@@ -182,7 +183,8 @@ void Tracer::await_tracing(int timeout_ms) {
             }
         }
         siginfo_t info{};
-        if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_) {
+        if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == pid_) {
             throw std::runtime_error("tcptrail ended with status " + std::to_string(info.si_status) +
                                      " before it traced: " + err_so_far());
         }
@@ -249,7 +251,8 @@ Output run_program(const std::vector<std::string>& argv, int netns_fd, int timeo
     Output output;
     int status = 0;
     pid_t ended = 0;
-    while ((ended = waitpid(started.pid, &status, WNOHANG)) == 0 && now_s() < started_at + timeout_ms / 1000.0) {
+    while ((ended = waitpid(started.pid, &status, WNOHANG)) == 0 &&
+           now_s() < started_at + timeout_ms / 1000.0) {
         sleep_ms(2);
     }
     if (ended == 0) {
@@ -285,7 +288,8 @@ bool kernel_shows_syn_recv() {
     int major = 0;
     int minor = 0;
     std::sscanf(names.release, "%d.%d", &major, &minor);
-    return major > 6 || (major == 6 && minor > 12);  // kernel.md section 5; what lies between 6.12 and 6.18 is not known
+    return major > 6 ||
+           (major == 6 && minor > 12);  // kernel.md section 5; what lies between 6.12 and 6.18 is not known
 }
 
 }  // namespace tcptrail::live

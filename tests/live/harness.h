@@ -44,7 +44,8 @@ public:
 
     void start(const std::vector<std::string>& args, const BeforeExec& before_exec = {});
     /// The same with another binary than binary_path().
-    void start_copy(const std::string& binary, const std::vector<std::string>& args, const BeforeExec& before_exec);
+    void start_copy(const std::string& binary, const std::vector<std::string>& args,
+                    const BeforeExec& before_exec);
     /// Waits for `tcptrail: tracing`. Throws with what it said instead when it ends or is silent for too long.
     void await_tracing(int timeout_ms = 15000);
     void send(int signal) const;
@@ -66,7 +67,8 @@ private:
 };
 
 /// Runs it to its own end.
-Output run_tcptrail(const std::vector<std::string>& args, const BeforeExec& before_exec = {}, int timeout_ms = 20000);
+Output run_tcptrail(const std::vector<std::string>& args, const BeforeExec& before_exec = {},
+                    int timeout_ms = 20000);
 /// Runs any program found on PATH, in the network namespace `netns_fd` if it is not -1.
 Output run_program(const std::vector<std::string>& argv, int netns_fd = -1, int timeout_ms = 30000);
 bool have_program(const std::string& name);
@@ -75,21 +77,21 @@ bool have_program(const std::string& name);
 const std::string& missing_for_tracing();
 
 /// Skips the test naming what is missing; where CI is set the miss is a failure.
-#define REQUIRE_TRACING()                                                              \
-    do {                                                                               \
+#define REQUIRE_TRACING()                                                                       \
+    do {                                                                                        \
         if (const std::string& miss = ::tcptrail::live::missing_for_tracing(); !miss.empty()) { \
-            if (std::getenv("CI") != nullptr) {                                        \
-                FAIL() << "cannot run in CI: " << miss;                                \
-            }                                                                          \
-            GTEST_SKIP() << miss;                                                      \
-        }                                                                              \
+            if (std::getenv("CI") != nullptr) {                                                 \
+                FAIL() << "cannot run in CI: " << miss;                                         \
+            }                                                                                   \
+            GTEST_SKIP() << miss;                                                               \
+        }                                                                                       \
     } while (false)
 
-#define REQUIRE_PROGRAM(name)                                  \
-    do {                                                       \
-        if (!::tcptrail::live::have_program(name)) {           \
-            GTEST_SKIP() << "needs the program " << (name);    \
-        }                                                      \
+#define REQUIRE_PROGRAM(name)                               \
+    do {                                                    \
+        if (!::tcptrail::live::have_program(name)) {        \
+            GTEST_SKIP() << "needs the program " << (name); \
+        }                                                   \
     } while (false)
 
 /// True where `LISTEN -> SYN_RECV` carries the child's own addresses and is therefore printed.

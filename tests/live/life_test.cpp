@@ -31,8 +31,10 @@ TEST(Life, SummaryAddsUp) {
     Tracer tracer;
     tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
     tracer.await_tracing();
-    client_closes_first(arena, [] {}, 30);
-    linger_reset(arena, [] {}, 10);
+    client_closes_first(
+        arena, [] {}, 30);
+    linger_reset(
+        arena, [] {}, 10);
     const Output output = tracer.stop();
     ASSERT_EQ(output.status, 0) << output.err;
     std::map<std::string, int> reasons_told;
@@ -78,14 +80,17 @@ TEST(Life, TextFits120Columns) {
         Tracer tracer;
         tracer.start({command, "--netns", std::to_string(arena.inode())});
         tracer.await_tracing();
-        client_closes_first(arena, [] {}, 5);
-        linger_reset(arena, [] {}, 2);
+        client_closes_first(
+            arena, [] {}, 5);
+        linger_reset(
+            arena, [] {}, 2);
         const Output output = tracer.stop();
         EXPECT_EQ(output.status, 0) << output.err;
         std::istringstream lines(output.out);
         int seen = 0;
         for (std::string line; std::getline(lines, line); ++seen) {
-            const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
+            const auto columns =
+                std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
             EXPECT_LE(columns, 120) << line;
             EXPECT_EQ(line.find('\x1b'), std::string::npos) << "colour where there is no terminal: " << line;
         }

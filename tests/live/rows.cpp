@@ -11,12 +11,15 @@ namespace tcptrail::live {
 namespace {
 
 std::string text_of(const Who& who) {
-    return who.pid == 0 ? "nobody"
-                        : std::to_string(who.pid) + "/" + who.comm + (who.thread.empty() ? "" : "/" + who.thread);
+    return who.pid == 0
+               ? "nobody"
+               : std::to_string(who.pid) + "/" + who.comm + (who.thread.empty() ? "" : "/" + who.thread);
 }
 
 std::string endpoints(const Json& row) {
-    const auto part = [&](const char* key) { return row.contains(key) ? row[key].dump() : std::string("absent"); };
+    const auto part = [&](const char* key) {
+        return row.contains(key) ? row[key].dump() : std::string("absent");
+    };
     return part("laddr") + ":" + part("lport") + " > " + part("raddr") + ":" + part("rport");
 }
 
@@ -67,8 +70,9 @@ std::string owner_fault(const Json& row, const OwnerTruth& truth, bool any_threa
         const bool nameless = !owner.contains("pid") || owner["pid"].is_null();
         return evidence == "unknown" && nameless ? "" : "owner cannot be known, yet reads " + owner.dump();
     }
-    const bool right = names(owner, truth.who, any_thread) || std::any_of(truth.or_else.begin(), truth.or_else.end(),
-                                                              [&](const Who& who) { return names(owner, who, any_thread); });
+    const bool right = names(owner, truth.who, any_thread) ||
+                       std::any_of(truth.or_else.begin(), truth.or_else.end(),
+                                   [&](const Who& who) { return names(owner, who, any_thread); });
     return right && is_one_of(evidence, truth.evidence)
                ? ""
                : "owner is " + text_of(truth.who) + " by " + truth.evidence + ", row says " + owner.dump();
@@ -81,13 +85,16 @@ std::string named_fault(const Json& row, const char* key, const std::optional<Na
     }
     const Json& object = row[key];
     if (object.is_null()) {
-        return !truth || truth->may_be_null ? "" : std::string(key) + " is " + text_of(truth->who) + ", row says null";
+        return !truth || truth->may_be_null
+                   ? ""
+                   : std::string(key) + " is " + text_of(truth->who) + ", row says null";
     }
     if (!truth) {
         return std::string(key) + " is nobody, row says " + object.dump();
     }
-    return names(object, truth->who, any_thread) ? ""
-                                     : std::string(key) + " is " + text_of(truth->who) + ", row says " + object.dump();
+    return names(object, truth->who, any_thread)
+               ? ""
+               : std::string(key) + " is " + text_of(truth->who) + ", row says " + object.dump();
 }
 
 /// Whether the row's local port may be what the truth says. Before the kernel has chosen one it is null, never a
@@ -99,7 +106,8 @@ std::string place_fault(const Json& row, const Side& side, const Bounds& bounds,
     }
     const bool remote_matters = side.role != Role::listener;
     if (text(row, "laddr") != side.tuple.laddr || !lport_fits(row, side, port_known) ||
-        (remote_matters && (text(row, "raddr") != side.tuple.raddr || row.value("rport", Json()) != side.tuple.rport))) {
+        (remote_matters &&
+         (text(row, "raddr") != side.tuple.raddr || row.value("rport", Json()) != side.tuple.rport))) {
         return "addresses are " + place_of(side.tuple) + ", row says " + endpoints(row);
     }
     if (row.value("netns", Json()) != bounds.netns) {
@@ -115,8 +123,6 @@ std::string place_fault(const Json& row, const Side& side, const Bounds& bounds,
     }
     return {};
 }
-
-
 
 std::string Trail::course() const {
     std::string course;
@@ -136,16 +142,16 @@ std::string Trail::key() const {
     const Json port = best->value("lport", Json());
     const bool listener = text(rows.front(), "new") == "LISTEN" || text(rows.front(), "old") == "LISTEN";
     return text(*best, "laddr") + ":" + (port.is_number() ? std::to_string(port.get<long>()) : "0") + ">" +
-           (listener && text(rows.front(), "new") != "SYN_RECV" ? "*"
-                                                                 : text(*best, "raddr") + ":" +
-                                                                       best->value("rport", Json()).dump()) +
+           (listener && text(rows.front(), "new") != "SYN_RECV"
+                ? "*"
+                : text(*best, "raddr") + ":" + best->value("rport", Json()).dump()) +
            "#" + rows.front().value("generation", Json(0)).dump();
 }
 
 std::string key_of(const Side& side) {
     return std::string(side.tuple.laddr) + ":" + std::to_string(side.tuple.lport) + ">" +
-           (side.role == Role::listener ? "*" : side.tuple.raddr + (":" + std::to_string(side.tuple.rport))) + "#" +
-           std::to_string(side.generation);
+           (side.role == Role::listener ? "*" : side.tuple.raddr + (":" + std::to_string(side.tuple.rport))) +
+           "#" + std::to_string(side.generation);
 }
 
 std::int64_t wall_clock_ns() {
@@ -160,8 +166,8 @@ std::int64_t parse_time(const Json& value) {
     char zone = 0;
     char rest = 0;
     if (!value.is_string() || value.get<std::string>().size() != 30 ||
-        std::sscanf(value.get<std::string>().c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%9ld%c%c", &tm.tm_year, &tm.tm_mon,
-                    &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ns, &zone, &rest) != 8 ||
+        std::sscanf(value.get<std::string>().c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%9ld%c%c", &tm.tm_year,
+                    &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ns, &zone, &rest) != 8 ||
         zone != 'Z') {
         return -1;
     }

@@ -21,8 +21,8 @@ constexpr int kFew = 5;
 
 /// A server that greets `connections` and keeps them until the client has done what `break_it` does to each.
 template <typename BreakIt>
-Truth broken(Arena& arena, const TraceBegins& begin, int connections, int greeting, BreakIt break_it, void (*end_client)(Side&, const Who&),
-             void (*end_server)(Side&, const Who&)) {
+Truth broken(Arena& arena, const TraceBegins& begin, int connections, int greeting, BreakIt break_it,
+             void (*end_client)(Side&, const Who&), void (*end_server)(Side&, const Who&)) {
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
@@ -65,7 +65,9 @@ Truth unread_data(Arena& arena, const TraceBegins& begin) {
             await_readable(fd.get(), 7);
             fd.close();
         },
-        [](Side& side, const Who& who) { side.ends("ESTABLISHED", "unread_data_rst", Named{who}).closed_by(who); },
+        [](Side& side, const Who& who) {
+            side.ends("ESTABLISHED", "unread_data_rst", Named{who}).closed_by(who);
+        },
         hears_reset);
 }
 

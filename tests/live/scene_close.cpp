@@ -11,8 +11,8 @@ namespace {
 
 /// Listener, then for each connection the client's side and the server's, to be ended by the caller.
 template <typename EndClient, typename EndServer>
-Truth both_sides(const Stage& stage, int connections, const Who& client, const Who& server, Net net, EndClient end_client,
-                 EndServer end_server) {
+Truth both_sides(const Stage& stage, int connections, const Who& client, const Who& server, Net net,
+                 EndClient end_client, EndServer end_server) {
     Truth truth;
     truth.add(listener_side(server, server, net));
     for (int i = 0; i < connections; ++i) {
@@ -235,7 +235,8 @@ Truth silent_peer(Arena& arena, const TraceBegins& begin, int connections) {
     arena.join(server);
     arena.settle();
     return both_sides(
-        stage, connections, client, server, Net::v4, [&](Side& side) { side.closes_first(client, Mini::yes); },
+        stage, connections, client, server, Net::v4,
+        [&](Side& side) { side.closes_first(client, Mini::yes); },
         [&](Side& side) { side.closes_second(server); });
 }
 
@@ -249,8 +250,10 @@ std::vector<Scene> close_scenes() {
         {"HalfClose", [](Arena& a, const TraceBegins& b) { return half_close(a, b, 20); }},
         {"SilentPeer", [](Arena& a, const TraceBegins& b) { return silent_peer(a, b, 20); }},
         {"Ipv6", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::v6); }},
-        {"Ipv6ServerClosesFirst", [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::v6); }},
-        {"Ipv4Mapped", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::mapped); }},
+        {"Ipv6ServerClosesFirst",
+         [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::v6); }},
+        {"Ipv4Mapped",
+         [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::mapped); }},
         {"Ipv4MappedServerClosesFirst",
          [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::mapped); }},
     };

@@ -73,7 +73,8 @@ Truth forking_server(Arena& arena, const TraceBegins& begin) {
     truth.add(listener_side(server, server));
     for (int i = 0; i < kConnections; ++i) {
         truth.add(Side::active(stage.client(i), client)).closes_second(client);
-        truth.add(Side::passive(stage.server(i), server, server)).closes_first({workers->of[i], "tt-worker", {}});
+        truth.add(Side::passive(stage.server(i), server, server))
+            .closes_first({workers->of[i], "tt-worker", {}});
     }
     return truth;
 }
@@ -227,8 +228,8 @@ Truth named_threads(Arena& arena, const TraceBegins& begin) {
         });
     });
     stage.listening.take();
-    const Who client =
-        arena.spawn("tt-client", [&] { in_thread("tt-dialler", [&] { dial_all(stage, kConnections).clear(); }); });
+    const Who client = arena.spawn(
+        "tt-client", [&] { in_thread("tt-dialler", [&] { dial_all(stage, kConnections).clear(); }); });
     arena.join(client);
     arena.join(server);
     arena.settle();
@@ -314,7 +315,8 @@ std::vector<Scene> process_scenes() {
         {"PreforkedWorkers", preforked_workers},
         {"NamedThreads", named_threads},
         {"KilledOwner", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, true); }},
-        {"ExitWithOpenSockets", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, false); }},
+        {"ExitWithOpenSockets",
+         [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, false); }},
         {"ConnectThenFork", connect_then_fork},
     };
 }

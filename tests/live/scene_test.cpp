@@ -83,6 +83,7 @@ public:
             mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
             mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr);
             dup2(ends[1], STDOUT_FILENO);
+            dup2(ends[1], STDERR_FILENO);  // "lost N events"
             close(ends[0]);
             close(ends[1]);
             execlp("stdbuf", "stdbuf", "-oL", "tcpstates", nullptr);
@@ -104,7 +105,9 @@ public:
             text.append(buffer, n > 0 ? static_cast<std::size_t>(n) : 0);
             return n > 0;
         };
-        while (poll(&wanted, 1, 300) == 1 && take()) {  // it polls, and drops what it has not read when it is stopped
+        // It polls, and drops what it has not read when it is stopped. Others' traffic need not fall silent, though.
+        const std::int64_t deadline = wall_clock_ns() + 2'000'000'000;
+        while (wall_clock_ns() < deadline && poll(&wanted, 1, 300) == 1 && take()) {
         }
         kill(pid_, SIGINT);
         while (take()) {
@@ -137,11 +140,13 @@ public:
         });
         EXPECT_EQ(arena.sockstat("tw"), standing) << "time-wait sockets in the namespace";
         if (tcpstates.available()) {
-            Courses seen = read_tcpstates(tcpstates.finish());
+            const std::string told = tcpstates.finish();
+            Courses seen = read_tcpstates(told);
             for (const Side& side : truth.sides) {
                 compare(side, seen);
             }
-            EXPECT_GE(told_ * 3, due_) << "tcpstates saw too little to judge by";
+            const bool flooded = told.find("lost ") != std::string::npos;  // by somebody else's traffic
+            EXPECT_TRUE(flooded || told_ * 3 >= due_) << "tcpstates saw too little to judge by";
         }
     }
 
@@ -166,9 +171,9 @@ private:
                 ++next;
             }
         }
-        EXPECT_EQ(next, rows.size()) << side.name << " " << tuple.laddr << ":" << tuple.lport << " > " << tuple.raddr
-                                     << ":" << tuple.rport << " went" << expected << ", tcpstates saw "
-                                     << (next < rows.size() ? rows[next].course : "");
+        EXPECT_EQ(next, rows.size()) << side.name << " " << tuple.laddr << ":" << tuple.lport << " > "
+                                     << tuple.raddr << ":" << tuple.rport << " went" << expected
+                                     << ", tcpstates saw " << (next < rows.size() ? rows[next].course : "");
         due_ += steps_it_tells(side).size();
         told_ += rows.size();
     }

@@ -18,16 +18,16 @@ namespace {
 constexpr int kRounds = 5;
 constexpr int kThousand = 1000;
 
-#define REQUIRE_COMMAND(name)                                                              \
-    do {                                                                                   \
-        if (run_tcptrail({name, "--help"}).status != 0) {                                  \
+#define REQUIRE_COMMAND(name)                                                               \
+    do {                                                                                    \
+        if (run_tcptrail({name, "--help"}).status != 0) {                                   \
             GTEST_SKIP() << "needs `tcptrail " << (name) << "`, which this binary has not"; \
-        }                                                                                  \
+        }                                                                                   \
     } while (false)
 
 Json last_of(const std::vector<Json>& rows, const std::string& type) {
-    const auto found =
-        std::find_if(rows.rbegin(), rows.rend(), [&](const Json& row) { return row.value("type", "") == type; });
+    const auto found = std::find_if(rows.rbegin(), rows.rend(),
+                                    [&](const Json& row) { return row.value("type", "") == type; });
     return found == rows.rend() ? Json::object() : *found;
 }
 
@@ -38,7 +38,8 @@ std::map<Origin, int> true_origins(const Truth& truth) {
     std::map<Origin, int> origins;
     for (const Side& side : truth.sides) {
         if (side.time_wait) {
-            ++origins[{side.owner.who.pid, side.closer->who.pid, side.role == Role::active ? "active" : "passive"}];
+            ++origins[{side.owner.who.pid, side.closer->who.pid,
+                       side.role == Role::active ? "active" : "passive"}];
         }
     }
     return origins;
@@ -49,7 +50,8 @@ std::map<Origin, int> read_origins(const Json& report) {
     std::map<Origin, int> origins;
     for (const Json& origin : report.value("origins", Json::array())) {
         const int created = origin.value("created", -1);
-        origins[{origin["owner"].value("pid", 0), origin["closer"].value("pid", 0), origin.value("role", "")}] += created;
+        origins[{origin["owner"].value("pid", 0), origin["closer"].value("pid", 0),
+                 origin.value("role", "")}] += created;
         int to_all = 0;
         for (const Json& destination : origin.value("destinations", Json::array())) {
             to_all += destination.value("created", 0);
@@ -78,8 +80,8 @@ void expect_exact_ledger(const Run& scene) {
     const Output output = tracer.stop();
     ASSERT_EQ(output.status, 0) << output.err;
     const Json report = last_of(output.rows(), "timewait");
-    const auto created =
-        std::count_if(truth.sides.begin(), truth.sides.end(), [](const Side& side) { return side.time_wait; });
+    const auto created = std::count_if(truth.sides.begin(), truth.sides.end(),
+                                       [](const Side& side) { return side.time_wait; });
     EXPECT_EQ(standing, created) << "the scene is not what it says";
     EXPECT_EQ(report["created"], created);
     EXPECT_EQ(report["kernel_now"], standing);
@@ -134,11 +136,13 @@ TEST(TimeWait, OlderOnesAreCountedApart) {
     REQUIRE_TRACING();
     REQUIRE_COMMAND("timewait");
     Arena arena;
-    client_closes_first(arena, [] {}, 300);
+    client_closes_first(
+        arena, [] {}, 300);
     Tracer tracer;
     tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});
     tracer.await_tracing();
-    server_closes_first(arena, [] {}, 200);
+    server_closes_first(
+        arena, [] {}, 200);
     const int standing = arena.sockstat("tw");
     const Json report = last_of(tracer.stop().rows(), "timewait");
     EXPECT_EQ(standing, 500);
@@ -156,7 +160,8 @@ TEST(TimeWait, OverflowIsCountedNotGuessed) {
     Tracer tracer;
     tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});
     tracer.await_tracing();
-    client_closes_first(arena, [] {}, 50);
+    client_closes_first(
+        arena, [] {}, 50);
     const int standing = arena.sockstat("tw");
     const auto refused = arena.netstat("TCPTimeWaitOverflow");
     const Json report = last_of(tracer.stop().rows(), "timewait");
@@ -174,8 +179,8 @@ struct Drained {
 };
 
 /// Opens and closes 20 connections a second until no port is left, or `most` of them.
-Who drain_ports(Arena& arena, const Stage& stage, Shared<Drained>& log, int most) {
-    return arena.spawn("tt-drain", [&stage, &log, most] {
+Who drain_ports(Arena& arena, Shared<Drained>& log, int most) {
+    return arena.spawn("tt-drain", [&log, most] {
         std::int64_t next = wall_clock_ns();
         for (int i = 0; i < most; ++i) {
             const Fd fd = fresh_socket(Net::v4);
@@ -241,8 +246,8 @@ TEST(TimeWait, ForecastsExhaustionAndNamesTheHolders) {
     other_tracer.start({"timewait", "--json", "-i", "1s", "--netns", std::to_string(reusing.inode())});
     tracer.await_tracing();
     other_tracer.await_tracing();
-    const Who client = drain_ports(drained, first, log, 400);
-    const Who other = drain_ports(reusing, second, other_log, 220);
+    const Who client = drain_ports(drained, log, 400);
+    const Who other = drain_ports(reusing, other_log, 220);
     drained.join(client);
     reusing.join(other);
     const Output output = tracer.stop();

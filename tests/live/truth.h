@@ -48,7 +48,8 @@ struct Side {
     /// A connection established before the trace began; `owner` as the snapshot must find it.
     static Side older(const Tuple& tuple, Role role, const OwnerTruth& owner);
 
-    Side& step(const std::string& from, const std::string& to, std::optional<Named> actor = {}, Mini mini = Mini::no);
+    Side& step(const std::string& from, const std::string& to, std::optional<Named> actor = {},
+               Mini mini = Mini::no);
     /// FIN first from this side, by `who`'s close, shutdown or exit; leaves a time-wait socket.
     Side& closes_first(const Who& who, Mini mini = Mini::either);
     /// FIN after the peer's.
@@ -63,9 +64,9 @@ struct Side {
     /// bind() before connect(): the local port is known from the first step on.
     Side& was_bound();
 
-    std::string name;  // for messages
-    Tuple tuple;       // lport 0: none was ever given
-    bool any_thread = false;      // the thread's name is the kernel's choice
+    std::string name;               // for messages
+    Tuple tuple;                    // lport 0: none was ever given
+    bool any_thread = false;        // the thread's name is the kernel's choice
     bool lport_from_start = false;  // bound before connect(): known at CLOSE -> SYN_SENT
     Role role = Role::active;
     int generation = 0;
