@@ -92,8 +92,8 @@ TEST(Cli, DurationEndsTheRun) {
         EXPECT_LT(output.seconds, least + 4) << option;
         const auto rows = output.rows();
         ASSERT_FALSE(rows.empty());
-        EXPECT_EQ(rows.back()["type"], "trace_end");
-        EXPECT_NEAR(rows.back()["window_s"].get<double>(), least, 0.5);
+        EXPECT_EQ(output.last_row()["type"], "trace_end");
+        EXPECT_NEAR(output.last_row()["window_s"].get<double>(), least, 0.5);
     }
 }
 
@@ -111,7 +111,7 @@ TEST(Cli, SignalsEndTheRunInGoodOrder) {
                 EXPECT_EQ(output.status, 0) << command << " by signal " << sent << output.err;
                 EXPECT_FALSE(output.out.empty());
                 if (json) {
-                    EXPECT_EQ(output.rows().back()["type"], "trace_end");
+                    EXPECT_EQ(output.last_row()["type"], "trace_end");
                 }
             }
         }
@@ -137,9 +137,9 @@ TEST(Cli, EveryLineParsesWhenInterruptedUnderLoad) {
     EXPECT_EQ(output.status, 0) << output.err;
     const auto rows = output.rows();  // throws at a line that does not parse
     EXPECT_GT(rows.size(), 1000U);
-    EXPECT_EQ(rows.back()["type"], "trace_end");
-    EXPECT_EQ(rows.back()["lost"], 0);
-    EXPECT_EQ(rows.back()["missed"], 0);
+    EXPECT_EQ(output.last_row()["type"], "trace_end");
+    EXPECT_EQ(output.last_row()["lost"], 0);
+    EXPECT_EQ(output.last_row()["missed"], 0);
 }
 
 /// As `tcptrail trace | head -1` does: the reader leaves after the first line.

@@ -143,7 +143,8 @@ TEST(CloseWait, TwoHundredLeaksHalfOfThemOlder) {
         EXPECT_EQ(process["now"], kEach);
         EXPECT_EQ(process["leak"], true);
         const double window = static_cast<double>(report_ns - trace_ns) / 1e9;
-        EXPECT_NEAR(process["growth_per_s"].get<double>(), kEach / 2 / window, 0.2 * kEach / 2 / window);
+        const double rate = kEach / 2.0 / window;
+        EXPECT_NEAR(process["growth_per_s"].get<double>(), rate, 0.2 * rate);
         std::map<int, int> by_port;
         int surely_older = 0;
         int surely_younger = 0;

@@ -224,7 +224,7 @@ TEST(Cli, NetnsFilterTellsNamespacesApart) {
     const Output of_one = one.stop();
     EXPECT_EQ(count(of_one, wanted), printed);
     EXPECT_EQ(count(of_one, other), 0);
-    EXPECT_EQ(of_one.rows().back()["transitions"], truth.transitions());
+    EXPECT_EQ(of_one.last_row()["transitions"], truth.transitions());
     const Output of_both = both.stop();
     EXPECT_EQ(count(of_both, wanted), printed);
     EXPECT_EQ(count(of_both, other), printed);

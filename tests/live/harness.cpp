@@ -149,6 +149,15 @@ std::vector<Json> Output::rows() const {
     return rows;
 }
 
+void row_lacks(const char* condition) {
+    throw std::out_of_range(std::string("a row lacks a field: ") + condition);
+}
+
+Json Output::last_row() const {
+    const std::vector<Json> all = rows();
+    return all.empty() ? Json::object() : all.back();
+}
+
 std::vector<std::string> Output::err_lines() const {
     return lines_of(err);
 }

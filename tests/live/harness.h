@@ -6,11 +6,18 @@
 
 #include <functional>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "sockets.h"
+
+namespace tcptrail::live {
+[[noreturn]] void row_lacks(const char* condition);  // throws
+}
+// A field that the output lacks is the test's failure, not undefined behaviour.
+#define JSON_ASSERT(condition) ((condition) ? void() : ::tcptrail::live::row_lacks(#condition))
+#include <nlohmann/json.hpp>
 
 namespace tcptrail::live {
 
@@ -31,6 +38,8 @@ struct Output {
 
     /// stdout as JSON Lines; throws naming the line that does not parse.
     std::vector<Json> rows() const;
+    /// The last row, an empty object if there is none.
+    Json last_row() const;
     std::vector<std::string> err_lines() const;
 };
 

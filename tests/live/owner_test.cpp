@@ -179,8 +179,10 @@ TEST(Owner, GroupShapesNameUnitAndContainer) {
         tracer.await_tracing();
         const TwoClients made = two_clients(arena, stage, &group, [](const Who&) {});
         const Output output = tracer.stop();
+        int found = 0;
         for (const Json& row : connections(output.rows())) {
             if (row["owner"].value("pid", 0) == made.in_group.pid) {
+                ++found;
                 EXPECT_EQ(row["owner"]["cgroup"], shape.folders.back());
                 EXPECT_EQ(row["owner"]["container"], shape.container);
                 if (shape.container.is_null()) {
@@ -188,6 +190,7 @@ TEST(Owner, GroupShapesNameUnitAndContainer) {
                 }
             }
         }
+        EXPECT_EQ(found, 1) << output.out << output.err;
     }
 }
 
@@ -301,7 +304,7 @@ TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
             << "connection " << i << " told " << times << " times";
     }
     EXPECT_GT(under_trace, kChurn / 4) << "the trace began too late to prove anything";
-    const Json end = output.rows().back();
+    const Json end = output.last_row();
     EXPECT_EQ(end["lost"], 0);
     EXPECT_EQ(end["missed"], 0);
 }
