@@ -72,8 +72,7 @@ void write_sysctl(const char* path, const char* value) {
 }
 
 // A namespace of our own: TIME_WAIT is bounded by the 4-tuples (sources x ports x workers), far below max_tw_buckets, and reused after 1 s.
-void enter_new_netns() {
-    if (unshare(CLONE_NEWNET) != 0) die("unshare(CLONE_NEWNET)");
+void raise_loopback() {
     const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ifreq request{};
     std::strcpy(request.ifr_name, "lo");
@@ -83,6 +82,7 @@ void enter_new_netns() {
 }
 
 void tune() {
+    raise_loopback();
     write_sysctl("/proc/sys/net/ipv4/tcp_tw_reuse", "1");
     write_sysctl("/proc/sys/net/ipv4/tcp_max_tw_buckets", "2000000");
     write_sysctl("/proc/sys/net/ipv4/ip_local_port_range", "20000 59999");
@@ -261,7 +261,7 @@ std::uint64_t total(const Options& o, const Shared& s) {
 
 int main(int argc, char** argv) {
     const Options o = parse(argc, argv);
-    if (o.netns_new) enter_new_netns();
+    if (o.netns_new && unshare(CLONE_NEWNET) != 0) die("unshare(CLONE_NEWNET)");
     if (o.netns_new || std::getenv("CHURN_TUNE")) tune();
 
     void* page = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

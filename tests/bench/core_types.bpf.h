@@ -47,6 +47,7 @@ struct sock_common {
     struct in6_addr skc_v6_daddr;
     struct in6_addr skc_v6_rcv_saddr;
     atomic64_t skc_cookie;
+    unsigned long skc_flags;
 };
 
 typedef struct {
@@ -58,7 +59,6 @@ struct sock {
     socket_lock_t sk_lock;
     __u16 sk_protocol; /* a bit-field before 5.6, which this benchmark does not serve */
     int sk_err;
-    unsigned long sk_flags;
     __u8 sk_shutdown;
 };
 
