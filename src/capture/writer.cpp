@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/writer.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <csignal>
+#include <new>
+
+#include "capture/layout.h"
+#include "capture/names.h"
+
+namespace tcptrail::capture {
+namespace {
+
+constexpr std::uint64_t RING_FILE_BYTES = 100'000'000;
+constexpr unsigned RING_FILES = 10;
+constexpr std::chrono::milliseconds PROMISED_DELAY{1000};
+
+WriterOptions with_defaults(WriterOptions options) {
+    if (options.ring && options.file_bytes == 0) options.file_bytes = RING_FILE_BYTES;
+    if (options.ring && options.files == 0) options.files = RING_FILES;
+    options.block_bytes = std::clamp(options.block_bytes, std::size_t{64 << 10}, std::size_t{MAX_RAW_BYTES});
+    return options;
+}
+
+}  // namespace
+
+Writer::Writer(WriterOptions options)
+    : options_(with_defaults(std::move(options))),
+      sink_({options_.path, options_.file_bytes, options_.files, options_.ring}),
+      file_limit_(options_.file_bytes) {}
+
+Result<std::unique_ptr<Writer>> Writer::open(WriterOptions options) {
+    if (options.files > 0 && options.file_bytes == 0 && !options.ring) {
+        return fail(Exit::usage, "-W needs -C: how large a file may become");
+    }
+    if (options.ring && options.files == 1) return fail(Exit::usage, "--ring needs at least two files: -W 2");
+    std::unique_ptr<Writer> writer(new Writer(std::move(options)));
+    if (auto begun = writer->sink_.begin_file(0); !begun) return tl::unexpected(begun.error());
+    writer->written_bytes_ = writer->sink_.bytes();
+    writer->stats_.files = 1;
+    writer->stats_.file_bytes = writer->sink_.bytes();
+    writer->thread_ = std::thread([self = writer.get()] { self->run(); });
+    return writer;
+}
+
+Writer::~Writer() {
+    (void)close();
+}
+
+Result<void> Writer::append(const tt_head& record) {
+    std::unique_lock lock(mutex_);
+    if (error_) return tl::unexpected(*error_);
+    if (!make_room(record)) {
+        ++pending_unwritten_;
+        ++stats_.unwritten;
+        return {};
+    }
+    if (!in_preamble_ && current_.records == 0 && rotation_due()) begin_next_file(lock);
+    put(record);
+    return {};
+}
+
+bool Writer::rotation_due() const {
+    if (begin_wanted_) return true;
+    if (file_limit_ == 0) return false;
+    // What waits has not been compressed yet: expect it to shrink as what went before.
+    const double shrink = stats_.record_bytes == 0 ? 0.12
+                                                   : static_cast<double>(stats_.file_bytes) /
+                                                         static_cast<double>(stats_.record_bytes);
+    const std::uint64_t now = written_file_ == file_ ? written_bytes_ : 0;
+    return static_cast<double>(now) + static_cast<double>(queued_in_file_) * std::min(shrink, 1.0) >=
+           static_cast<double>(file_limit_);
+}
+
+void Writer::begin_next_file(std::unique_lock<std::mutex>& lock) {
+    ++file_;
+    queued_in_file_ = 0;
+    begin_wanted_ = false;
+    if (!options_.on_new_file) return;
+    in_preamble_ = true;
+    lock.unlock();
+    options_.on_new_file(*this);
+    lock.lock();
+    if (current_.records > 0) seal(true);
+    in_preamble_ = false;
+}
+
+void Writer::start_block() {
+    current_.born = Clock::now();
+    current_.flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
+    current_.file = file_;
+    current_.unwritten = std::exchange(pending_unwritten_, 0);
+    if (current_.raw.capacity() == 0 && !spare_.empty()) {
+        current_.raw = std::move(spare_.back());
+        spare_.pop_back();
+    }
+    current_.raw.reserve(options_.block_bytes);
+    work_.notify_one();  // there is a deadline now
+}
+
+bool Writer::seal(bool even_if_full) {
+    const std::size_t bytes = current_.raw.size();
+    if (!even_if_full && queued_bytes_ + bytes > options_.queue_bytes) return false;
+    queued_bytes_ += bytes;
+    if (current_.file == file_) queued_in_file_ += bytes;
+    queue_.push_back(std::exchange(current_, Block{}));
+    work_.notify_one();
+    return true;
+}
+
+/// False where the queue is full, or the record is none.
+bool Writer::make_room(const tt_head& record) {
+    if (!sound(record.size, record.type, record.size)) return false;
+    if (current_.records == 0) return true;
+    // After a gap a new block begins: its header says how wide the gap is.
+    if (pending_unwritten_ == 0 && current_.raw.size() + record.size <= options_.block_bytes) return true;
+    return seal(record.type == TT_END);
+}
+
+void Writer::put(const tt_head& record) {
+    if (current_.records == 0) {
+        start_block();
+        current_.first_ns = current_.last_ns = record.time;
+    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&record);
+    current_.raw.insert(current_.raw.end(), bytes, bytes + record.size);
+    ++current_.records;
+    current_.first_ns = std::min<std::uint64_t>(current_.first_ns, record.time);
+    current_.last_ns = std::max<std::uint64_t>(current_.last_ns, record.time);
+}
+
+/// The thread: takes sealed blocks, and the open one when its time has come.
+void Writer::run() {
+    sigset_t all;
+    sigfillset(&all);  // signals are the owner's; a file-size limit is then an errno
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        if (queue_.empty()) {
+            if (current_.records > 0 && (closing_ || Clock::now() >= current_.born + options_.flush_after)) {
+                seal(true);
+            } else if (closing_) {
+                break;
+            } else if (current_.records > 0) {
+                work_.wait_until(lock, current_.born + options_.flush_after);
+                continue;
+            } else {
+                work_.wait(lock);
+                continue;
+            }
+        }
+        Block block = std::move(queue_.front());
+        queue_.pop_front();
+        const bool more = !queue_.empty();
+        const bool failed = error_.has_value();
+        lock.unlock();
+
+        Result<bool> written = false;
+        bool synced = false;
+        if (!failed) {
+            written = write(block);
+            if (written && !unsynced_since_) unsynced_since_ = block.born;
+            if (written && (!more || Clock::now() - *unsynced_since_ >= options_.flush_after)) {
+                if (auto done = sink_.sync(); !done) written = tl::unexpected(done.error());
+                synced = true;
+            }
+        }
+        lock.lock();
+        finish(std::move(block), written, synced);
+    }
+}
+
+/// True if the block is in the file; false if it was given up for room in a ring.
+Result<bool> Writer::write(const Block& block) try {
+    if (block.file != open_file_) {
+        if (auto switched = switch_file(block); !switched) return tl::unexpected(switched.error());
+    }
+    BlockHeader header;
+    header.flags = block.flags;
+    header.records = block.records;
+    header.run = sink_.run();
+    header.sequence = sequence_++;
+    header.first_ns = block.first_ns;
+    header.last_ns = block.last_ns;
+    header.unwritten = block.unwritten;
+    if (!sink_.is_open()) return false;
+    const auto wrote = sink_.write(sealer_.seal(block.raw, header));
+    if (!wrote) return tl::unexpected(wrote.error());
+    return *wrote == FileSink::Wrote::whole;
+} catch (const std::bad_alloc&) {
+    return fail(Exit::failed, "out of memory while recording to " + sink_.name());
+}
+
+/// Says in the old file that it is whole, and begins the next.
+Result<void> Writer::switch_file(const Block& block) {
+    if (sink_.is_open()) {
+        BlockHeader last;
+        last.flags = BLOCK_CONTINUED;
+        last.run = sink_.run();
+        last.sequence = sequence_++;
+        last.first_ns = last.last_ns = block.first_ns;
+        if (auto wrote = sink_.write(sealer_.seal({}, last)); !wrote) return tl::unexpected(wrote.error());
+    }
+    open_file_ = block.file;
+    return sink_.begin_file(sequence_);
+}
+
+void Writer::finish(Block&& block, const Result<bool>& written, bool synced) {
+    queued_bytes_ -= block.raw.size();
+    if (block.file == file_) queued_in_file_ -= std::min<std::uint64_t>(queued_in_file_, block.raw.size());
+    const bool whole = written && *written;
+    if (whole) {
+        stats_.records += block.records;
+        stats_.record_bytes += block.raw.size();
+        ++stats_.blocks;
+        stats_.file_bytes += open_file_ == written_file_ ? sink_.bytes() - written_bytes_ : sink_.bytes();
+    } else {
+        stats_.unwritten += block.records;
+        pending_unwritten_ += block.records;
+    }
+    written_file_ = open_file_;
+    written_bytes_ = sink_.bytes();
+    stats_.files = open_file_ + 1;
+    stats_.dropped_files = sink_.dropped();
+    file_limit_ = sink_.file_bytes();
+    if (!written && !error_) error_ = written.error();
+    if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
+    if (synced && unsynced_since_) {
+        const auto delay =
+            std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *unsynced_since_);
+        stats_.worst_delay = std::max(stats_.worst_delay, delay);
+        if (delay > PROMISED_DELAY) ++stats_.late_blocks;
+        unsynced_since_.reset();
+    }
+    block.raw.clear();
+    if (spare_.size() < 4) spare_.push_back(std::move(block.raw));
+}
+
+Result<void> Writer::check() const {
+    const std::lock_guard lock(mutex_);
+    if (error_) return tl::unexpected(*error_);
+    return {};
+}
+
+Result<void> Writer::close() {
+    {
+        const std::lock_guard lock(mutex_);
+        closing_ = true;
+        work_.notify_one();
+    }
+    if (thread_.joinable()) thread_.join();
+    return check();
+}
+
+WriterStats Writer::stats() const {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+}
+
+std::optional<std::string> Writer::take_warning() {
+    const std::lock_guard lock(mutex_);
+    const auto worse = [](std::uint64_t now, std::uint64_t& warned) {
+        if (now == 0 || now < warned * 10) return false;
+        warned = now;
+        return true;
+    };
+    if (worse(stats_.unwritten, warned_unwritten_)) {
+        return std::to_string(stats_.unwritten) +
+               " records could not be written: the disk is slower than the events; record to a faster one, "
+               "or filter";
+    }
+    if (worse(stats_.late_blocks, warned_late_)) {
+        return "the disk is slow: what happened reached it up to " +
+               std::to_string(stats_.worst_delay.count()) + " ms later; a crash now would lose that much";
+    }
+    if (worse(stats_.dropped_files, warned_dropped_)) {
+        return "the disk is full: the ring drops its oldest files (" + std::to_string(stats_.dropped_files) +
+               " so far)";
+    }
+    return std::nullopt;
+}
+
+}  // namespace tcptrail::capture

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes a recording: append() copies a record and returns; a thread of its own makes blocks of them, compresses,
+// writes and fdatasyncs them. Whatever happens to the process, each whole block in the file stays readable.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <tcptrail/result.h>
+#include <tcptrail/wire.h>
+
+#include "capture/block.h"
+#include "capture/file_sink.h"
+
+namespace tcptrail::capture {
+
+class Writer;
+
+struct WriterOptions {
+    std::string path;
+    std::uint64_t file_bytes = 0;  // -C; 0: one file (with ring: 100 MB each)
+    unsigned files = 0;            // -W, needs -C; 0: any number (with ring: 10)
+    bool ring = false;             // --ring: the last `files` files for ever; a full disk drops the oldest
+
+    /// Called from within append() when a file after the first has begun, before the record at hand goes into it.
+    /// What it appends is the file's preamble: the start record, known processes, names. It must repeat only
+    /// what the stream has said before: a reader who has read the file before skips it. A fresh snapshot is not
+    /// preamble: ask for it here, and append it as usual when it comes.
+    std::function<void(Writer&)> on_new_file = {};
+
+    // For tests; the defaults are what the recording promises.
+    std::chrono::milliseconds flush_after{400};  // from a block's first record to its write; fdatasync by 1 s
+    std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
+    std::size_t queue_bytes = 64 << 20;  // of records that wait for the disk; beyond it they are counted only
+};
+
+struct WriterStats {
+    std::uint64_t records = 0;       // in blocks that were written
+    std::uint64_t record_bytes = 0;  // of these
+    std::uint64_t blocks = 0;
+    std::uint64_t file_bytes = 0;              // of all files, dropped ones included
+    std::uint64_t files = 0;                   // begun
+    std::uint64_t dropped_files = 0;           // ring: removed because the disk was full
+    std::uint64_t unwritten = 0;               // records that found no room in the queue or on the disk
+    std::uint64_t late_blocks = 0;             // on the disk more than 1 s after their first record
+    std::chrono::milliseconds worst_delay{0};  // from a block's first record until it was on the disk
+};
+
+/// append(), close() and what they call belong to one thread; check(), stats() and take_warning() to any.
+class Writer {
+public:
+    /// Creates the file and starts the thread.
+    static Result<std::unique_ptr<Writer>> open(WriterOptions options);
+    ~Writer();  // as close(), without its error
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+
+    /// Takes a copy. Never waits for the disk. An Error once writing has failed: end the run with it.
+    Result<void> append(const tt_head& record);
+
+    /// The error that append() would return: for a loop that is idle.
+    Result<void> check() const;
+
+    /// Waits until all is on the disk. The last record before it should be TT_END.
+    Result<void> close();
+
+    WriterStats stats() const;
+
+    /// A line for stderr when the disk is too slow or records could not be written; each is told once, and again
+    /// when it has got ten times worse.
+    std::optional<std::string> take_warning();
+
+private:
+    using Clock = std::chrono::steady_clock;
+    struct Block {
+        std::vector<std::uint8_t> raw;
+        std::uint32_t records = 0;
+        std::uint8_t flags = 0;
+        std::uint64_t first_ns = 0, last_ns = 0;
+        std::uint64_t unwritten = 0;
+        std::uint64_t file = 0;  // which of the run's files it belongs to
+        Clock::time_point born;
+    };
+
+    explicit Writer(WriterOptions options);
+    // All of these with mutex_ held.
+    bool rotation_due() const;
+    void begin_next_file(std::unique_lock<std::mutex>& lock);
+    void start_block();
+    bool seal(bool even_if_full);
+    bool make_room(const tt_head& record);
+    void put(const tt_head& record);
+    // On the writer's thread, without mutex_.
+    void run();
+    Result<bool> write(const Block& block);
+    Result<void> switch_file(const Block& block);
+    void finish(Block&& block, const Result<bool>& written, bool synced);
+
+    const WriterOptions options_;
+    FileSink sink_;       // the writer's thread only
+    BlockSealer sealer_;  // the writer's thread only
+    std::uint64_t sequence_ = 0;
+    std::uint64_t open_file_ = 0;
+    std::optional<Clock::time_point> unsynced_since_;
+
+    mutable std::mutex mutex_;
+    std::condition_variable work_;
+    std::deque<Block> queue_;
+    Block current_;
+    std::vector<std::vector<std::uint8_t>> spare_;
+    std::uint64_t file_ = 0;            // that current_ belongs to
+    std::uint64_t file_limit_ = 0;      // file_bytes, or less after a ring started over
+    std::uint64_t written_file_ = 0;    // the sink's
+    std::uint64_t written_bytes_ = 0;   // in the sink's file
+    std::uint64_t queued_bytes_ = 0;    // records on their way to the disk
+    std::uint64_t queued_in_file_ = 0;  // those for file_
+    std::uint64_t pending_unwritten_ = 0;
+    bool in_preamble_ = false;
+    bool begin_wanted_ = false;  // the sink lost its file
+    bool closing_ = false;
+    std::optional<Error> error_;
+    WriterStats stats_;
+    std::uint64_t warned_late_ = 0, warned_unwritten_ = 0, warned_dropped_ = 0;
+    std::thread thread_;
+};
+
+}  // namespace tcptrail::capture

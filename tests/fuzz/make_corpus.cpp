@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes the seeds: fuzz_corpus FOLDER makes FOLDER/reader and FOLDER/columns. Small recordings of each shape.
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include <zstd.h>
+
+#include "capture/layout.h"
+#include "capture/writer.h"
+#include "traffic.h"
+
+using namespace tcptrail;
+using namespace tcptrail::capture;
+using test::Traffic;
+
+namespace {
+
+std::string slurp(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void text_record(Writer& writer, tt_type type, std::size_t fixed, const char* text) {
+    std::uint64_t words[32] = {};
+    auto* bytes = reinterpret_cast<char*>(words);
+    std::strcpy(bytes + fixed, text);
+    auto* head = reinterpret_cast<tt_head*>(words);
+    head->type = type;
+    head->size = static_cast<tt_u16>((fixed + std::strlen(text) + 7) / 8 * 8);
+    head->time = 4'999'999'999'000;
+    (void)writer.append(*head);
+}
+
+void recording(const std::string& path, std::uint64_t transitions, unsigned in_flight, unsigned blocks) {
+    auto writer = Writer::open({.path = path, .flush_after = std::chrono::milliseconds(1)});
+    Traffic traffic({.in_flight = in_flight});
+    text_record(**writer, TT_START, sizeof(tt_start), "version=0.1\nkernel=6.1\nboot_id=x\n");
+    text_record(**writer, TT_NETNS, sizeof(tt_netns), "net.ipv4.tcp_fin_timeout=60\n");
+    text_record(**writer, TT_CGROUP, sizeof(tt_cgroup), "/system.slice/nginx.service");
+    for (unsigned block = 0; block < blocks; ++block) {
+        traffic.transitions(transitions, [&](const tt_head& record) { (void)(*writer)->append(record); });
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    for (const auto [type, size] : {std::pair<int, std::size_t>{TT_SOCKET, sizeof(tt_socket)},
+                                    {TT_HOLDER, sizeof(tt_holder)},
+                                    {TT_PROCESS, sizeof(tt_process)},
+                                    {TT_SNAPSHOT, sizeof(tt_snapshot)},
+                                    {TT_COUNTERS, sizeof(tt_counters)},
+                                    {TT_RESET, sizeof(tt_reset)},
+                                    {TT_TICK, sizeof(tt_head)}}) {
+        std::uint64_t words[32] = {};
+        auto* head = reinterpret_cast<tt_head*>(words);
+        head->type = static_cast<tt_u8>(type);
+        head->size = static_cast<tt_u16>(size);
+        head->time = traffic.now();
+        (void)(*writer)->append(*head);
+    }
+    (void)(*writer)->append(Traffic::end(traffic.now()));
+    (void)(*writer)->close();
+}
+
+/// Takes the columns out of a recording's blocks.
+void columns(const std::string& bytes, const std::string& path) {
+    int number = 0;
+    for (std::size_t at = sizeof(FileHeader); at + sizeof(BlockHeader) <= bytes.size();) {
+        const auto header = load<BlockHeader>(bytes.data() + at);
+        std::string packed(header.packed_bytes, '\0');
+        ZSTD_decompress(packed.data(), packed.size(), bytes.data() + at + sizeof header, header.stored_bytes);
+        std::ofstream out(path + std::to_string(number++), std::ios::binary);
+        out.write(reinterpret_cast<const char*>(&header.records), 4);
+        out.write(reinterpret_cast<const char*>(&header.raw_bytes), 4);
+        out.write(reinterpret_cast<const char*>(&header.first_ns), 8);
+        out << packed;
+        at += sizeof header + header.stored_bytes;
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) return std::fprintf(stderr, "usage: fuzz_corpus FOLDER\n"), 2;
+    const std::string folder = argv[1];
+    std::filesystem::create_directories(folder + "/reader");
+    std::filesystem::create_directories(folder + "/columns");
+    recording(folder + "/reader/tiny", 1, 1, 1);
+    recording(folder + "/reader/one", 11, 1, 1);
+    recording(folder + "/reader/blocks", 8, 3, 3);
+    recording(folder + "/reader/busy", 150, 16, 1);
+    for (const char* name : {"tiny", "one", "blocks", "busy"}) {
+        columns(slurp(folder + "/reader/" + name), folder + "/columns/" + name);
+    }
+    const std::string whole = slurp(folder + "/reader/blocks");
+    std::ofstream(folder + "/reader/torn", std::ios::binary) << whole.substr(0, whole.size() - 20);
+    std::ofstream(folder + "/reader/damaged", std::ios::binary)
+        << whole.substr(0, 300) << "damage" << whole.substr(310);
+    return 0;
+}

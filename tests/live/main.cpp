@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// tcptrail_live [--tcptrail=PATH] [gtest options]
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "harness.h"
+#include "suites.h"
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    for (int i = 1; i < argc; ++i) {
+        constexpr const char* kOption = "--tcptrail=";
+        if (std::strncmp(argv[i], kOption, std::strlen(kOption)) == 0) {
+            tcptrail::live::set_binary_path(argv[i] + std::strlen(kOption));
+        } else {
+            std::fprintf(stderr, "usage: %s [--tcptrail=PATH] [--gtest_filter=...]\n", argv[0]);
+            return 2;
+        }
+    }
+    tcptrail::live::register_trace_tests();
+    tcptrail::live::register_life_tests();
+    tcptrail::live::register_owner_tests();
+    tcptrail::live::register_scene_tests();
+    return RUN_ALL_TESTS();
+}
