@@ -135,12 +135,10 @@ void ConnectionTable::on_start(const tt_start& record) {
             hooks_[std::string(line.substr(kHook.size(), equals - kHook.size()))] = line.substr(equals + 1);
         }
     }
-    const auto serves = [this](const char* need, std::string_view word) {
-        const auto found = hooks_.find(need);
-        return found != hooks_.end() && found->second.find(word) != std::string::npos;
-    };
-    exact_time_wait_ = serves("time_wait", "fentry");
-    accepts_seen_ = serves("accept", "accept") || serves("accept", "graft");
+    const auto time_wait = hooks_.find("time_wait");
+    exact_time_wait_ = time_wait != hooks_.end() && time_wait->second.starts_with("fentry");
+    const auto accept = hooks_.find("accept");
+    accepts_seen_ = accept != hooks_.end() && accept->second != "none";
 }
 
 Connection* ConnectionTable::find_connection(std::uint64_t cookie) {

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace tcptrail::cli {
+namespace {
+
+/// What the options say, before their values are judged.
+struct Raw {
+    std::string duration, interval, btf;
+    std::string hooks = "auto", colour = "auto";
+    std::vector<std::string> pids, comms, lports, rports, addresses, cgroups, netns;
+    bool ipv4 = false, ipv6 = false, json = false, verbose = false;
+};
+
+std::string one_line(std::string text) {
+    while (!text.empty() && text.back() == '\n') {
+        text.pop_back();
+    }
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    return text;
+}
+
+tl::unexpected<Error> wrong(std::string_view option, std::string_view value, std::string_view what) {
+    return fail(Exit::usage, one_line(fmt::format("{} {}: {}", option, value.empty() ? "''" : value, what)));
+}
+
+/// Numbers from `least` to T's greatest.
+template <typename T>
+Result<std::vector<T>> numbers(std::string_view option, const std::vector<std::string>& values, T least) {
+    std::vector<T> parsed;
+    for (const std::string& value : values) {
+        T number = 0;
+        const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+        if (error != std::errc() || end != value.data() + value.size() || number < least) {
+            return wrong(option, value, fmt::format("not a number from {} to {}", least, std::numeric_limits<T>::max()));
+        }
+        parsed.push_back(number);
+    }
+    return parsed;
+}
+
+Result<std::optional<std::chrono::nanoseconds>> duration(std::string_view option, const std::string& value, bool given) {
+    if (!given) {
+        return std::optional<std::chrono::nanoseconds>();
+    }
+    const auto parsed = parse_duration(value);
+    if (!parsed) {
+        return wrong(option, value, "not a duration; write 10s, 500ms, 2m or 1h");
+    }
+    return parsed;
+}
+
+/// As rows have it: from the cgroup root, no slash at the end.
+std::string cgroup_path(std::string path) {
+    constexpr std::string_view mount = "/sys/fs/cgroup";
+    if (path == mount || path.starts_with(std::string(mount) + "/")) {
+        path.erase(0, mount.size());
+    }
+    if (!path.starts_with('/')) {
+        path.insert(0, "/");
+    }
+    while (path.size() > 1 && path.ends_with('/')) {
+        path.pop_back();
+    }
+    return path;
+}
+
+Result<report::Filter> filter(const Raw& raw) {
+    report::Filter filter;
+    auto pids = numbers<std::uint32_t>("--pid", raw.pids, 1);
+    auto lports = numbers<std::uint16_t>("--lport", raw.lports, 1);
+    auto rports = numbers<std::uint16_t>("--rport", raw.rports, 1);
+    auto netns = numbers<std::uint32_t>("--netns", raw.netns, 1);
+    if (!pids) {
+        return tl::unexpected(pids.error());
+    }
+    if (!lports) {
+        return tl::unexpected(lports.error());
+    }
+    if (!rports) {
+        return tl::unexpected(rports.error());
+    }
+    if (!netns) {
+        return tl::unexpected(netns.error());
+    }
+    filter.pids = std::move(*pids);
+    filter.lports = std::move(*lports);
+    filter.rports = std::move(*rports);
+    filter.netns = std::move(*netns);
+    for (const std::string& comm : raw.comms) {
+        if (comm.empty()) {
+            return wrong("--comm", comm, "empty name");
+        }
+        filter.comms.push_back(comm);
+    }
+    for (const std::string& path : raw.cgroups) {
+        if (path.empty()) {
+            return wrong("--cgroup", path, "empty path");
+        }
+        filter.cgroups.push_back(cgroup_path(path));
+    }
+    for (const std::string& text : raw.addresses) {
+        const auto cidr = report::parse_cidr(text);
+        if (!cidr) {
+            return wrong("--addr", text, "not an address or range such as 10.0.0.0/8 or fd00::/8");
+        }
+        filter.addresses.push_back(*cidr);
+    }
+    if (raw.ipv4 != raw.ipv6) {
+        filter.ipv4 = raw.ipv4;
+        filter.ipv6 = raw.ipv6;
+    }
+    return filter;
+}
+
+}  // namespace
+
+std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
+    double number = 0;
+    const char* const stop = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), stop, number, std::chars_format::fixed);
+    if (error != std::errc() || !std::isfinite(number)) {
+        return std::nullopt;
+    }
+    const std::string_view unit(end, static_cast<std::size_t>(stop - end));
+    double ns = number;
+    if (unit == "us") {
+        ns *= 1e3;
+    } else if (unit == "ms") {
+        ns *= 1e6;
+    } else if (unit.empty() || unit == "s") {
+        ns *= 1e9;
+    } else if (unit == "m") {
+        ns *= 60e9;
+    } else if (unit == "h") {
+        ns *= 3600e9;
+    } else {
+        return std::nullopt;
+    }
+    constexpr double ten_years = 10 * 365.25 * 86'400e9;
+    if (ns < 1 || ns > ten_years) {
+        return std::nullopt;
+    }
+    return std::chrono::nanoseconds(std::llround(ns));
+}
+
+Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
+    CLI::App app("Shows what this machine's TCP connections do, who owns them and how they end.", "tcptrail");
+    app.set_version_flag("--version", "tcptrail " TCPTRAIL_VERSION);
+    app.require_subcommand(0, 1);
+    Raw raw;
+
+    const auto list = [&](const char* names, std::vector<std::string>& to, const char* what) {
+        return app.add_option(names, to, what)->delimiter(',')->allow_extra_args(false);
+    };
+    const auto* duration_option = app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
+    const auto* interval_option = app.add_option("-i,--interval", raw.interval, "life: a summary after each such time, of that time");
+    app.add_flag("-j,--json", raw.json, "JSON Lines");
+    list("-p,--pid", raw.pids, "Process ids of owner, actor or closer");
+    list("-c,--comm", raw.comms, "Process names of owner, actor or closer");
+    app.add_flag("-4", raw.ipv4, "IPv4 sockets");
+    app.add_flag("-6", raw.ipv6, "IPv6 sockets");
+    list("-L,--lport", raw.lports, "Local ports");
+    list("-D,--rport", raw.rports, "Remote ports");
+    list("-a,--addr", raw.addresses, "Addresses or ranges of either end: 10.0.0.0/8");
+    list("--cgroup", raw.cgroups, "cgroup v2 paths of owner, actor or closer, and those below");
+    list("--netns", raw.netns, "Network namespaces, by inode number");
+    app.add_option("--hooks", raw.hooks, "auto, or tracepoint: as on a kernel without fentry")
+        ->check(CLI::IsMember({"auto", "tracepoint"}));
+    const auto* btf_option = app.add_option("--btf", raw.btf, "BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing");
+    app.add_option("--color", raw.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+    app.add_flag("-v,--verbose", raw.verbose, "Say on stderr what is done");
+
+    for (CLI::App* command : {app.add_subcommand("trace", "Every state transition, as it happens (the default)"),
+                              app.add_subcommand("life", "One line for each ended connection, then a summary")}) {
+        command->set_help_flag();
+        command->fallthrough();
+    }
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        return Answer{app.help()};
+    } catch (const CLI::CallForVersion& version) {
+        return Answer{std::string(version.what()) + "\n"};
+    } catch (const CLI::ParseError& error) {
+        return fail(Exit::usage, one_line(error.what()) + " (see tcptrail --help)");
+    }
+
+    Options options;
+    options.view = app.got_subcommand("life") ? render::View::life : render::View::trace;
+    const auto stop_after = duration("--duration", raw.duration, duration_option->count() > 0);
+    if (!stop_after) {
+        return tl::unexpected(stop_after.error());
+    }
+    const auto repeat = duration("--interval", raw.interval, interval_option->count() > 0);
+    if (!repeat) {
+        return tl::unexpected(repeat.error());
+    }
+    if (*repeat && options.view == render::View::trace) {
+        return fail(Exit::usage, "--interval repeats a report and trace has none; use life");
+    }
+    if (btf_option->count() > 0 && raw.btf.empty()) {
+        return wrong("--btf", raw.btf, "empty file name");
+    }
+    auto rows = filter(raw);
+    if (!rows) {
+        return tl::unexpected(rows.error());
+    }
+    options.duration = *stop_after;
+    options.interval = *repeat;
+    options.filter = std::move(*rows);
+    options.json = raw.json;
+    options.tracepoint_only = raw.hooks == "tracepoint";
+    options.btf_file = raw.btf;
+    options.colour = raw.colour == "always" ? Colour::always : raw.colour == "never" ? Colour::never : Colour::automatic;
+    options.verbose = raw.verbose;
+    return options;
+}
+
+}  // namespace tcptrail::cli

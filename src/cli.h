@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: the only place that knows CLI11.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include <tcptrail/result.h>
+
+#include "render/renderer.h"
+#include "report/filter.h"
+
+namespace tcptrail::cli {
+
+enum class Colour { automatic, always, never };
+
+struct Options {
+    render::View view = render::View::trace;
+    std::optional<std::chrono::nanoseconds> duration;  // nullopt: until a signal
+    std::optional<std::chrono::nanoseconds> interval;  // nullopt: one report, at the end
+    bool json = false;
+    report::Filter filter;
+    bool tracepoint_only = false;
+    std::string btf_file;  // empty: the running kernel's
+    Colour colour = Colour::automatic;
+    bool verbose = false;
+};
+
+/// Help or version: to be printed on stdout, exit 0.
+struct Answer {
+    std::string text;
+};
+
+/// Wrong usage is an Error with Exit::usage.
+Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv);
+
+/// "10s", "500ms", "2m", "1.5h"; a bare number is seconds. nullopt for what is none, for 0 and for more than ten years.
+std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
+
+}  // namespace tcptrail::cli

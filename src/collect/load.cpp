@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collect/load.h"
+
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <utility>
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#ifndef TCPTRAIL_VERSION
+#define TCPTRAIL_VERSION "0.1.0"
+#endif
+
+namespace tcptrail::collect {
+namespace {
+
+std::function<void(std::string_view)> libbpf_log;
+std::string first_warning;  // of the load under way
+
+int on_libbpf_message(libbpf_print_level level, const char* format, va_list arguments) {
+    char text[4096];
+    const int length = std::vsnprintf(text, sizeof(text), format, arguments);
+    if (length < 0)
+        return 0;
+    if (level == LIBBPF_WARN && first_warning.empty()) {
+        first_warning = text;
+        first_warning.resize(std::min(first_warning.find('\n'), first_warning.size()));
+    }
+    if (libbpf_log)
+        libbpf_log(text);
+    return length;
+}
+
+utsname kernel_name() {
+    utsname name{};
+    uname(&name);
+    return name;
+}
+
+std::string needs_rights(int error) {
+    return std::string("needs root, or CAP_BPF and CAP_PERFMON: ") + std::strerror(error);
+}
+
+Error load_error(int error) {
+    if (error == EPERM || error == EACCES)
+        // With the rights the verifier says EACCES too; that is a kernel we do not fit, and its message tells.
+        if (geteuid() != 0 || error == EPERM)
+            return {Exit::not_allowed, needs_rights(error)};
+    return {Exit::not_allowed, std::string("this kernel (") + kernel_name().release +
+                                   ") does not take the programs: " + std::strerror(error) +
+                                   (first_warning.empty() ? "" : "; " + first_warning)};
+}
+
+Result<bool> check_kernel(const Options& options) {
+    const utsname name = kernel_name();
+    int major = 0;
+    int minor = 0;
+    if (std::sscanf(name.release, "%d.%d", &major, &minor) == 2 && std::pair(major, minor) < std::pair(5, 15))
+        return fail(Exit::not_allowed, std::string("needs Linux 5.15 or later, this is ") + name.release);
+    constexpr const char* kernel_btf = "/sys/kernel/btf/vmlinux";
+    if (options.btf_file.empty()) {
+        if (access(kernel_btf, R_OK) != 0)
+            return fail(Exit::not_allowed, std::string("this kernel has no BTF (") + kernel_btf + ": " +
+                                               std::strerror(errno) + "); --btf FILE takes one");
+    } else if (access(options.btf_file.c_str(), R_OK) != 0) {
+        return fail(Exit::failed, options.btf_file + ": " + std::strerror(errno));
+    }
+    if (options.netns.size() > TT_MAX_NETNS)
+        return fail(Exit::usage, "at most " + std::to_string(TT_MAX_NETNS) + " network namespaces");
+    return true;
+}
+
+void set_constants(tcptrail_bpf& skeleton, Options& options) {
+    tt_filter& filter = skeleton.rodata->filter;
+    filter.families = options.ipv4 == options.ipv6 ? 0 : options.ipv4 ? 1 : 2;
+    filter.netns_count = static_cast<tt_u32>(options.netns.size());
+    std::copy(options.netns.begin(), options.netns.end(), filter.netns);
+    filter.lports = !options.lports.empty();
+    filter.rports = !options.rports.empty();
+    for (const std::uint16_t port : options.lports)
+        skeleton.bss->lport_set[port / 64] |= 1ULL << (port % 64);
+    for (const std::uint16_t port : options.rports)
+        skeleton.bss->rport_set[port / 64] |= 1ULL << (port % 64);
+
+    timespec jiffy{};  // the coarse clock advances once a jiffy
+    clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);
+    if (jiffy.tv_nsec > 0)
+        skeleton.rodata->hz = static_cast<__u32>((1'000'000'000 + jiffy.tv_nsec / 2) / jiffy.tv_nsec);
+
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    constexpr std::size_t largest = 1 << 30;
+    options.ring_bytes = std::bit_ceil(std::clamp(options.ring_bytes, page, largest));
+    bpf_map__set_max_entries(skeleton.maps.ring, static_cast<__u32>(options.ring_bytes));
+}
+
+}  // namespace
+
+void set_libbpf_log(std::function<void(std::string_view)> log) {
+    libbpf_log = std::move(log);
+}
+
+Result<Loaded> load_programs(Options& options) {
+    if (auto fits = check_kernel(options); !fits)
+        return tl::unexpected<Error>(fits.error());
+    libbpf_set_print(on_libbpf_message);
+    first_warning.clear();
+    Loaded out;
+    LIBBPF_OPTS(bpf_object_open_opts, open_options);
+    if (!options.btf_file.empty())
+        open_options.btf_custom_path = options.btf_file.c_str();
+    out.skeleton.reset(tcptrail_bpf__open_opts(&open_options));
+    if (!out.skeleton)
+        return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
+    set_constants(*out.skeleton, options);
+    out.hooks = choose_hooks(out.skeleton.get(), options.tracepoint_only);
+    first_warning.clear();  // those of the probes are answers
+    if (const int error = tcptrail_bpf__load(out.skeleton.get()))
+        return tl::unexpected<Error>(load_error(-error));
+    if (auto attached = attach_hooks(out.skeleton.get(), out.hooks, out.notes); !attached)
+        return tl::unexpected<Error>(attached.error());
+    return out;
+}
+
+std::uint64_t main_program_misses(const Loaded& loaded) {
+    bpf_prog_info info{};
+    __u32 size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(loaded.skeleton->progs.on_set_state), &info, &size) != 0)
+        return 0;
+    return info.recursion_misses;
+}
+
+std::string start_text(const Loaded& loaded) {
+    const utsname name = kernel_name();
+    std::string boot_id;
+    std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
+    std::string text;
+    const auto add = [&](const char* key, const std::string& value) { text += std::string(key) + "=" + value + "\n"; };
+    add("version", TCPTRAIL_VERSION);
+    add("kernel", name.release);
+    add("machine", name.machine);
+    add("boot_id", boot_id);
+    add("hook.transition", loaded.hooks.transition);
+    add("hook.accept", loaded.hooks.accept);
+    add("hook.time_wait", loaded.hooks.time_wait);
+    add("hook.reset", loaded.hooks.reset);
+    add("cpus", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
+    return text;
+}
+
+}  // namespace tcptrail::collect

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the skeleton to programs that run: settings, loading, attaching, and errors that say what is missing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "collect/hooks.h"
+#include "collect/live_source.h"
+#include "collect/skeleton.h"
+
+namespace tcptrail::collect {
+
+/// Loaded and attached, not yet enabled. Owns the programs, maps and links.
+struct Loaded {
+    struct Destroy {
+        void operator()(tcptrail_bpf* skeleton) const { tcptrail_bpf__destroy(skeleton); }
+    };
+    std::unique_ptr<tcptrail_bpf, Destroy> skeleton;
+    Hooks hooks;
+    std::vector<std::string> notes;
+};
+
+/// Rounds options.ring_bytes up to what the ring really is.
+Result<Loaded> load_programs(Options& options);
+
+/// How often the kernel's recursion guard kept on_set_state from running, since it was loaded.
+std::uint64_t main_program_misses(const Loaded& loaded);
+
+/// The text of TT_START: lines key=value.
+std::string start_text(const Loaded& loaded);
+
+}  // namespace tcptrail::collect

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON Lines. Field names and meanings are the product's promise (README, "JSON"): fields are only ever added.
+// An owner that is not known is {"evidence":"unknown"}. An actor or closer is an owner without `evidence`: it is known
+// from the act itself; one whose description was lost is {"evidence":"unknown"} too, as it was a process all the same.
+#pragma once
+
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "render/renderer.h"
+
+namespace tcptrail::render {
+
+class Json final : public Renderer {
+public:
+    void write_header(std::string&, View) override {}
+    void write_transition(std::string& out, const TransitionRow& row, const Context& context) override;
+    void write_connection(std::string& out, const ConnectionRow& row, const Context& context) override;
+    void write_life(std::string& out, const report::LifeSummary& summary, const Context& context) override;
+    void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) override;
+
+private:
+    void begin(std::string_view type);
+    void finish(std::string& out);
+
+    rapidjson::StringBuffer buffer_;  // reused for each line
+    rapidjson::Writer<rapidjson::StringBuffer> writer_{buffer_};
+};
+
+/// "2024-05-01T12:00:00.123456789Z" of nanoseconds since the epoch.
+std::string rfc3339(std::uint64_t wall_ns);
+
+}  // namespace tcptrail::render

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows in, lines out. Two implementations: Json and Text. Used from one thread.
+#pragma once
+
+#include <string>
+
+#include <tcptrail/rows.h>
+
+#include "report/life.h"
+
+namespace tcptrail::render {
+
+enum class View { trace, life };
+
+/// What rows refer to. Both outlive the renderer's use of them.
+struct Context {
+    const ProcessDirectory& processes;
+    const Clock& clock;
+};
+
+class Renderer {
+public:
+    virtual ~Renderer() = default;
+
+    /// Each appends whole lines to `out`.
+    virtual void write_header(std::string& out, View view) = 0;
+    virtual void write_transition(std::string& out, const TransitionRow& row, const Context& context) = 0;
+    virtual void write_connection(std::string& out, const ConnectionRow& row, const Context& context) = 0;
+    virtual void write_life(std::string& out, const report::LifeSummary& summary, const Context& context) = 0;
+    virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
+};
+
+}  // namespace tcptrail::render

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which rows are shown. Values of one option are alternatives; different options must all agree.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tcptrail/rows.h>
+
+namespace tcptrail::report {
+
+/// An address range. IPv4 ranges match v4-mapped addresses too.
+struct Cidr {
+    Family family = Family::ipv4;
+    Address address{};
+    unsigned prefix = 0;  // bits
+
+    bool contains(const Address& other, Family other_family) const;
+};
+
+/// "10.0.0.0/8", "::1", "fd00::/8"; nullopt if it is none.
+std::optional<Cidr> parse_cidr(std::string_view text);
+
+struct Filter {
+    std::vector<std::uint32_t> pids;
+    std::vector<std::string> comms;  // of the process or the acting thread; the kernel keeps 15 bytes, so more are not compared
+    std::vector<std::string> cgroups;  // v2 paths; those below match too
+    bool ipv4 = true;  // the socket's family: a v4-mapped connection is of an IPv6 socket
+    bool ipv6 = true;
+    std::vector<std::uint16_t> lports;
+    std::vector<std::uint16_t> rports;
+    std::vector<Cidr> addresses;  // either end
+    std::vector<std::uint32_t> netns;
+
+    bool matches(const TransitionRow& row, const ProcessDirectory& processes) const;
+    bool matches(const ConnectionRow& row, const ProcessDirectory& processes) const;
+
+private:
+    bool matches_ends(const Endpoints& ends) const;
+    bool matches_process(ProcessId id, const ProcessDirectory& processes) const;
+    /// One of the two processes fulfils all process options.
+    bool matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const;
+};
+
+}  // namespace tcptrail::report
