@@ -188,8 +188,7 @@ Trail& Trail::step(State fresh, Gap gap, unsigned flags) {
 }
 
 Trail& Trail::established(Gap gap) {
-    open_to(TT_OPEN, State::established, gap, 0, here().local.port);
-    return *this;
+    return step(State::established, gap);  // carries the port that connect() has chosen
 }
 
 Trail& Trail::fin_sent(Gap gap) {
