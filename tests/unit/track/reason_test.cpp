@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every row of kernel.md section 4.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "track/reason.h"
+#include "trail.h"
+
+namespace tcptrail::test {
+namespace {
+
+using track::Resets;
+
+struct Case {
+    const char* row;
+    State old;
+    Facts facts;
+    Resets resets;
+    CloseReason reason;
+};
+
+constexpr Resets kReceived{.received = true};
+constexpr Resets kNone{};
+constexpr Resets sent(std::uint32_t reason) {
+    return {.sent = true, .received = false, .sent_reason = reason};
+}
+constexpr unsigned kOrphan = TT_C_DEAD;
+constexpr unsigned kDone = TT_C_DEAD | TT_C_DONE;
+constexpr unsigned kOpen = TT_F_HAS_SOCKET;  // softirq, and a process has it
+
+const Case kTable[] = {
+    {"active close", State::fin_wait2, {}, kNone, CloseReason::local_fin},
+    {"passive close", State::last_ack, {}, kNone, CloseReason::remote_fin},
+    {"simultaneous", State::closing, {}, kNone, CloseReason::simultaneous_fin},
+    {"RST received, open",
+     State::established,
+     {.flags = kOpen, .sk_err = ECONNRESET, .close_flags = 0},
+     kReceived,
+     CloseReason::rst_received},
+    {"RST received in CLOSE_WAIT",
+     State::close_wait,
+     {.flags = kOpen, .sk_err = EPIPE, .shutdown = 1, .close_flags = TT_C_DONE},
+     kReceived,
+     CloseReason::rst_received},
+    {"RST received after our close, FIN_WAIT1",
+     State::fin_wait1,
+     {.sk_err = ECONNRESET, .close_flags = kOrphan},
+     kReceived,
+     CloseReason::rst_received},
+    {"RST received after our close, FIN_WAIT2",
+     State::fin_wait2,
+     {.sk_err = ECONNRESET, .close_flags = kOrphan},
+     kReceived,
+     CloseReason::rst_received},
+    {"RST received after our close, LAST_ACK",
+     State::last_ack,
+     {.sk_err = ECONNRESET, .close_flags = kDone},
+     kReceived,
+     CloseReason::rst_received},
+    {"SO_LINGER 0",
+     State::established,
+     {.flags = kProcess, .close_flags = TT_C_LINGER},
+     sent(14),
+     CloseReason::linger_rst},
+    {"SO_LINGER 0, no reason given",
+     State::established,
+     {.flags = kProcess, .close_flags = TT_C_LINGER},
+     sent(0),
+     CloseReason::linger_rst},
+    {"unread data, ESTABLISHED",
+     State::established,
+     {.flags = kProcess, .close_flags = 0, .unread = 10},
+     sent(11),
+     CloseReason::unread_data_rst},
+    {"unread data, CLOSE_WAIT",
+     State::close_wait,
+     {.flags = kProcess, .close_flags = TT_C_DONE, .unread = 11},
+     sent(11),
+     CloseReason::unread_data_rst},
+    {"data for a closed socket",
+     State::fin_wait1,
+     {.sk_err = ECONNRESET, .close_flags = kOrphan},
+     {true, true, 8},
+     CloseReason::late_data_rst},
+    {"disconnect",
+     State::established,
+     {.flags = kProcess, .shutdown = 0, .close_flags = 0},
+     sent(14),
+     CloseReason::disconnect},
+    {"refused",
+     State::syn_sent,
+     {.flags = kOpen, .sk_err = ECONNREFUSED, .close_flags = 0},
+     kReceived,
+     CloseReason::refused},
+    {"connect timeout",
+     State::syn_sent,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = 0, .retransmits = 7},
+     kNone,
+     CloseReason::connect_timeout},
+    {"unreachable",
+     State::syn_sent,
+     {.flags = kOpen, .sk_err = EHOSTUNREACH, .close_flags = 0, .retransmits = 2},
+     kNone,
+     CloseReason::unreachable},
+    {"user closes during connect",
+     State::syn_sent,
+     {.flags = kProcess, .segs_out = 1},
+     kNone,
+     CloseReason::connect_cancelled},
+    {"ephemeral ports exhausted",
+     State::syn_sent,
+     {.flags = kProcess, .shutdown = 0, .close_flags = 0, .segs_out = 0},
+     kNone,
+     CloseReason::no_local_port},
+    {"retransmission timeout",
+     State::established,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = 0, .retransmits = 15},
+     kNone,
+     CloseReason::retransmit_timeout},
+    {"retransmission timeout, CLOSE_WAIT",
+     State::close_wait,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_DONE, .retransmits = 15},
+     kNone,
+     CloseReason::retransmit_timeout},
+    {"keepalive timeout",
+     State::established,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_KEEPOPEN, .probes_out = 3},
+     sent(15),
+     CloseReason::keepalive_timeout},
+    {"stalled send",
+     State::established,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = 0, .retransmits = 4, .probes_out = 4},
+     kNone,
+     CloseReason::retransmit_timeout},
+    {"dropped locally",
+     State::established,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_KEEPOPEN, .probes_out = 3},
+     kNone,
+     CloseReason::retransmit_timeout},
+    {"orphan FIN_WAIT1 timeout",
+     State::fin_wait1,
+     {.sk_err = ETIMEDOUT, .close_flags = kOrphan, .retransmits = 8},
+     kNone,
+     CloseReason::fin_wait1_timeout},
+    {"LAST_ACK timeout",
+     State::last_ack,
+     {.sk_err = ETIMEDOUT, .close_flags = kDone, .retransmits = 8},
+     kNone,
+     CloseReason::last_ack_timeout},
+    {"ss -K, ESTABLISHED",
+     State::established,
+     {.flags = kProcess, .sk_err = ECONNABORTED, .close_flags = 0},
+     sent(14),
+     CloseReason::sock_destroyed},
+    {"ss -K, SYN_SENT",
+     State::syn_sent,
+     {.flags = kProcess, .sk_err = ECONNABORTED, .close_flags = 0},
+     kNone,
+     CloseReason::sock_destroyed},
+    {"ss -K, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = TT_F_OWNED, .sk_err = ECONNABORTED, .close_flags = kOrphan},
+     sent(14),
+     CloseReason::sock_destroyed},
+    {"listener closed",
+     State::established,
+     {.shutdown = 0, .close_flags = kOrphan},
+     sent(14),
+     CloseReason::listener_closed},
+    {"too many orphans",
+     State::fin_wait1,
+     {.flags = TT_F_OWNED, .close_flags = kOrphan},
+     sent(13),
+     CloseReason::resource},
+    {"too many orphans, LAST_ACK",
+     State::last_ack,
+     {.flags = TT_F_OWNED, .close_flags = kDone},
+     sent(13),
+     CloseReason::resource},
+};
+
+TEST(Reason, EveryRowOfTheTable) {
+    for (const Case& c : kTable) {
+        EXPECT_EQ(name(track::reason_of(close_record(c.old, c.facts), c.resets)), name(c.reason)) << c.row;
+    }
+}
+
+TEST(Reason, AFinAloneIsNotUnreadData) {
+    const Facts facts{.flags = kProcess, .close_flags = TT_C_DONE | TT_C_LINGER, .unread = 1};
+    EXPECT_EQ(track::reason_of(close_record(State::close_wait, facts), sent(14)), CloseReason::linger_rst);
+}
+
+TEST(Reason, OnlyTheTwoStatesWithoutErrorEnterTimeWait) {
+    for (const Case& c : kTable) {
+        const bool enters = c.facts.sk_err == 0 && (c.old == State::fin_wait2 || c.old == State::closing);
+        EXPECT_EQ(track::enters_time_wait(close_record(c.old, c.facts)), enters) << c.row;
+    }
+}
+
+TEST(Reason, LateDataRstComesAfterTheTransition) {
+    Trail& t = trail().connect(B, A).established(2ms).fin_sent(1ms).closed(
+        1ms, {.sk_err = ECONNRESET, .close_flags = TT_C_DEAD});
+    EXPECT_TRUE(t.endings.empty());  // the verdict waits
+    t.reset_sent(10us, 8);
+    EXPECT_EQ(t.ended().reason, CloseReason::late_data_rst);
+}
+
+TEST(Reason, WithoutALateRstTheVerdictComesSoon) {
+    Trail& t = trail().connect(B, A).established(2ms).fin_sent(1ms).closed(
+        1ms, {.sk_err = ECONNRESET, .close_flags = TT_C_DEAD});
+    t.tick(5ms);
+    EXPECT_EQ(t.ended().reason, CloseReason::rst_received);
+    EXPECT_EQ(t.ended().lifetime_ns, 4'000'000u);
+}
+
+TEST(Reason, TheResetsOfAnEarlierGenerationAreForgotten) {
+    Trail& t = trail().connect(B, A).established(1ms).closed(1ms, {.flags = kProcess, .shutdown = 0, .close_flags = 0});
+    t.reset_sent(1us, 14).reconnect(1ms).established(1ms).closed(
+        1ms, {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_KEEPOPEN, .probes_out = 3});
+    EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::retransmit_timeout));
+}
+
+}  // namespace
+}  // namespace tcptrail::test
