@@ -10,7 +10,7 @@
 
 /* Per socket: BPF_MAP_TYPE_SK_STORAGE, copied from a listener to its children. */
 struct tt_origin {
-    tt_u64 listener; /* its cookie */
+    tt_u64 listener;       /* its cookie */
     tt_u32 unaccepted_end; /* the connection ended before a process had it: TT_DESTROY is wanted */
     tt_u32 pad;
 };
@@ -36,13 +36,13 @@ struct tt_filter {
 
 /* Written by the programs unless said otherwise. */
 struct tt_shared {
-    tt_u64 lost;       /* transitions without room in the ring */
-    tt_u64 lost_other; /* other records without room */
-    tt_u64 caught;     /* calls that the main program was kept from, as the backup saw it */
-    tt_u64 counted;    /* LISTEN -> SYN_RECV that carried no address of the child: counted, not sent */
-    tt_u64 epoch;      /* collector and on_rename: every TT_PROCESS is news again */
-    tt_u32 enabled;    /* collector */
-    tt_u32 addresses;  /* 1: addresses go with every transition (until the first snapshot; after a loss) */
+    tt_u64 lost;           /* transitions without room in the ring */
+    tt_u64 lost_other;     /* other records without room */
+    tt_u64 caught;         /* calls that the main program was kept from, as the backup saw it */
+    tt_u64 counted;        /* LISTEN -> SYN_RECV that carried no address of the child: counted, not sent */
+    tt_u64 epoch;          /* collector and on_rename: every TT_PROCESS is news again */
+    tt_u32 enabled;        /* collector */
+    tt_u32 addresses;      /* 1: addresses go with every transition (until the first snapshot; after a loss) */
     tt_u32 child_complete; /* LISTEN -> SYN_RECV carries the child's own cookie and addresses (kernel 6.13 and later) */
     tt_u32 pad;
 };

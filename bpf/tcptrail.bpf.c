@@ -8,7 +8,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct tt_filter filter;
 const volatile __u32 hz = 250; /* jiffies a second; the collector knows */
-__u64 lport_set[65536 / 64]; /* written by the collector before `enabled` */
+__u64 lport_set[65536 / 64];   /* written by the collector before `enabled` */
 __u64 rport_set[65536 / 64];
 
 /*
@@ -198,7 +198,7 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct sock *sk, int old, int new) {
     struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
     token->sk = sk;
-    token->states = (__u32)old << 8 | (__u32)new;
+    token->states = (__u32)old << 8 | (__u32) new;
     if (!shared.enabled)
         return 0;
     transition(sk, old, new, 0);
@@ -209,7 +209,7 @@ int BPF_PROG(on_set_state, struct sock *sk, int old, int new) {
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state_backup, struct sock *sk, int old, int new) {
     struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
-    if (token->sk == sk && token->states == ((__u32)old << 8 | (__u32)new)) {
+    if (token->sk == sk && token->states == ((__u32)old << 8 | (__u32) new)) {
         token->sk = 0;
         return 0;
     }

@@ -23,7 +23,7 @@ struct TransitionRow {
     State new_state = State::none;
     std::optional<std::uint64_t> in_old_ns;  // nullopt: the old state began before we saw it
     Owner owner;
-    ProcessId actor = 0;              // 0: the network or a timer
+    ProcessId actor = 0;               // 0: the network or a timer
     std::optional<State> tw_substate;  // FIN_WAIT2 where the time-wait socket still waits for the peer's FIN
     bool inferred = false;
 };
@@ -41,8 +41,9 @@ struct ConnectionRow {
     Endpoints ends;
     Role role = Role::unknown;
     std::optional<MonoNs> opened;
-    std::optional<std::uint64_t> lifetime_ns;     // first to last state
-    std::optional<std::uint64_t> established_ns;  // until the first FIN or the end; nullopt: never, or begun before the trace
+    std::optional<std::uint64_t> lifetime_ns;  // first to last state
+    std::optional<std::uint64_t>
+        established_ns;  // until the first FIN or the end; nullopt: never, or begun before the trace
     bool before_trace = false;
     Owner owner;
     ProcessId closer = 0;
@@ -66,7 +67,7 @@ struct TraceEnd {
     std::uint64_t incomplete_connections = 0;
     std::uint64_t evicted = 0;  // live connections that the bounded table let go of
     std::uint64_t window_ns = 0;
-    bool truncated = false;  // the stream had no end
+    bool truncated = false;                    // the stream had no end
     std::map<std::string, std::string> hooks;  // need -> what serves it
 };
 

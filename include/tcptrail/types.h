@@ -57,9 +57,9 @@ std::string to_string(const Address& address, Family family, std::uint16_t port)
 
 /// A thread group, as it was called when it acted. Two with one pid differ in start_ns.
 struct Process {
-    std::uint32_t pid = 0;  // thread group id
-    std::string comm;       // of the thread group leader
-    std::string thread;     // of the thread that acted, if it has another name; else empty
+    std::uint32_t pid = 0;       // thread group id
+    std::string comm;            // of the thread group leader
+    std::string thread;          // of the thread that acted, if it has another name; else empty
     std::uint64_t start_ns = 0;  // of the leader, CLOCK_BOOTTIME
     std::uint64_t cgroup_id = 0;
     std::uint32_t netns = 0;

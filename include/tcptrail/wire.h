@@ -82,9 +82,9 @@ struct tt_step {
 
 struct tt_open {
     struct tt_step step;
-    tt_u32 netns;  /* inode number of the socket's network namespace */
-    tt_u16 family; /* AF_INET 2, AF_INET6 10 */
-    tt_u16 rport;  /* host order */
+    tt_u32 netns;    /* inode number of the socket's network namespace */
+    tt_u16 family;   /* AF_INET 2, AF_INET6 10 */
+    tt_u16 rport;    /* host order */
     tt_u8 laddr[16]; /* network order; IPv4 in the first four bytes, the rest zero */
     tt_u8 raddr[16];
     tt_u64 listener; /* cookie of the listener that this socket was cloned from; 0: none or not known */
@@ -103,19 +103,19 @@ struct tt_close {
     tt_u64 bytes_acked;    /* tcp_sock.bytes_acked: counts SYN and FIN too */
     tt_u64 bytes_received; /* tcp_sock.bytes_received: counts FIN too */
     tt_u32 netns;
-    tt_u32 unread;      /* rcv_nxt - copied_seq: bytes that the process never read; a FIN counts one */
-    tt_u32 total_retrans; /* segments, tcp_sock.total_retrans */
-    tt_u32 srtt_us;     /* tcp_sock.srtt_us >> 3 */
-    tt_u32 tw_count;    /* time-wait sockets of the namespace just now */
-    tt_u32 tw_max;      /* sysctl tcp_max_tw_buckets */
-    tt_u16 sk_err;      /* errno */
-    tt_u16 sk_err_soft; /* errno */
-    tt_u16 segs_out;    /* saturated */
-    tt_u16 fin_timeout_s; /* how long a FIN_WAIT2 would be kept: linger2 or sysctl tcp_fin_timeout */
-    tt_u8 shutdown;    /* 1 RCV, 2 SEND */
-    tt_u8 close_flags; /* enum tt_close_flags */
-    tt_u8 retransmits; /* icsk_retransmits: tries of the segment at the head */
-    tt_u8 probes_out;  /* icsk_probes_out */
+    tt_u32 unread;          /* rcv_nxt - copied_seq: bytes that the process never read; a FIN counts one */
+    tt_u32 total_retrans;   /* segments, tcp_sock.total_retrans */
+    tt_u32 srtt_us;         /* tcp_sock.srtt_us >> 3 */
+    tt_u32 tw_count;        /* time-wait sockets of the namespace just now */
+    tt_u32 tw_max;          /* sysctl tcp_max_tw_buckets */
+    tt_u16 sk_err;          /* errno */
+    tt_u16 sk_err_soft;     /* errno */
+    tt_u16 segs_out;        /* saturated */
+    tt_u16 fin_timeout_s;   /* how long a FIN_WAIT2 would be kept: linger2 or sysctl tcp_fin_timeout */
+    tt_u8 shutdown;         /* 1 RCV, 2 SEND */
+    tt_u8 close_flags;      /* enum tt_close_flags */
+    tt_u8 retransmits;      /* icsk_retransmits: tries of the segment at the head */
+    tt_u8 probes_out;       /* icsk_probes_out */
     tt_u32 user_timeout_ms; /* icsk_user_timeout */
 };
 
@@ -125,7 +125,7 @@ struct tt_process {
     tt_u64 start_ns; /* start of the thread group leader, ns since boot (CLOCK_BOOTTIME) */
     tt_u64 cgroup;   /* cgroup v2 id */
     tt_u32 tgid;
-    tt_u32 netns; /* of the process */
+    tt_u32 netns;         /* of the process */
     char comm[TT_COMM];   /* of the thread group leader */
     char thread[TT_COMM]; /* of the thread itself */
 };
@@ -159,25 +159,25 @@ struct tt_socket {
     tt_u16 rport;
     tt_u8 laddr[16];
     tt_u8 raddr[16];
-    tt_u64 inode;          /* of the socket's file; 0: no process has it */
-    tt_u64 bytes_acked;    /* as in tt_close */
+    tt_u64 inode;       /* of the socket's file; 0: no process has it */
+    tt_u64 bytes_acked; /* as in tt_close */
     tt_u64 bytes_received;
     tt_u32 unread;
     tt_u32 total_retrans;
     tt_u32 srtt_us;
-    tt_u32 remaining_ms;  /* time-wait: until its timer; else 0 */
-    tt_u32 last_recv_ms;  /* since data or FIN last came: tcp_sock.rcv_tstamp of a full socket; ~0: not known */
-    tt_u32 ack_backlog;   /* LISTEN: accept queue now */
+    tt_u32 remaining_ms;    /* time-wait: until its timer; else 0 */
+    tt_u32 last_recv_ms;    /* since data or FIN last came: tcp_sock.rcv_tstamp of a full socket; ~0: not known */
+    tt_u32 ack_backlog;     /* LISTEN: accept queue now */
     tt_u32 max_ack_backlog; /* LISTEN: its limit */
-    tt_u32 syn_qlen;      /* LISTEN: request sockets now */
-    tt_u32 syn_young;     /* LISTEN: those that never retransmitted */
-    tt_u32 drops;         /* sk_drops */
+    tt_u32 syn_qlen;        /* LISTEN: request sockets now */
+    tt_u32 syn_young;       /* LISTEN: those that never retransmitted */
+    tt_u32 drops;           /* sk_drops */
     tt_u32 uid;
-    tt_u8 close_flags;    /* enum tt_close_flags */
+    tt_u8 close_flags; /* enum tt_close_flags */
     tt_u8 shutdown;
-    tt_u8 reuseport;      /* sk_reuseport */
+    tt_u8 reuseport; /* sk_reuseport */
     tt_u8 v6only;
-    tt_u64 listener;      /* as in tt_open */
+    tt_u64 listener; /* as in tt_open */
 };
 
 struct tt_holder {

@@ -39,9 +39,8 @@ std::span<const std::uint8_t> BlockSealer::seal(std::span<const std::uint8_t> ra
         packed = packed_;
     }
     block_.resize(sizeof header + ZSTD_compressBound(packed.size()));
-    const std::size_t stored =
-        ZSTD_compressCCtx(zstd_.get(), block_.data() + sizeof header, block_.size() - sizeof header,
-                          packed.data(), packed.size(), LEVEL);
+    const std::size_t stored = ZSTD_compressCCtx(zstd_.get(), block_.data() + sizeof header,
+                                                 block_.size() - sizeof header, packed.data(), packed.size(), LEVEL);
     if (ZSTD_isError(stored)) throw std::bad_alloc();  // the destination is large enough: only memory is left
     block_.resize(sizeof header + stored);
 
@@ -58,8 +57,8 @@ BlockOpener::BlockOpener() : zstd_(ZSTD_createDCtx()) {
     if (!zstd_) throw std::bad_alloc();
 }
 
-std::span<const std::uint8_t> BlockOpener::open(const BlockHeader& header,
-                                                std::span<const std::uint8_t> stored, const char*& damage) {
+std::span<const std::uint8_t> BlockOpener::open(const BlockHeader& header, std::span<const std::uint8_t> stored,
+                                                const char*& damage) {
     damage = nullptr;
     const auto damaged = [&](const char* what) {
         damage = what;

@@ -24,8 +24,7 @@ Result<ByteWindow> ByteWindow::open(const std::string& path) {
     struct stat info {};
     if (::fstat(window.fd_.get(), &info) == 0) {
         if (S_ISDIR(info.st_mode)) {
-            return fail(Exit::failed,
-                        "cannot read " + path + ": it is a directory; give the recording's files");
+            return fail(Exit::failed, "cannot read " + path + ": it is a directory; give the recording's files");
         }
         window.rereadable_ = S_ISREG(info.st_mode) && path != "-";
         window.device_ = info.st_dev;

@@ -93,8 +93,7 @@ bool ColumnDecoder::read_kinds(Cursor& in, std::uint32_t records, std::size_t ra
     for (std::uint32_t i = 0; i < kinds; ++i) {
         Kind kind{};
         std::uint8_t reserved = 0;
-        if (!in.take(kind.type) || !in.take(reserved) || !in.take(kind.size) || !in.take(kind.count))
-            return false;
+        if (!in.take(kind.type) || !in.take(reserved) || !in.take(kind.size) || !in.take(kind.count)) return false;
         if (!sound(kind.size, kind.type, raw_bytes)) return false;
         kind.begin = static_cast<std::uint32_t>(rows);
         rows += kind.count;
@@ -167,8 +166,8 @@ bool ColumnDecoder::restore_cookies(std::span<std::uint8_t> out) {
     return true;
 }
 
-bool ColumnDecoder::decode(std::span<const std::uint8_t> packed, std::uint32_t records,
-                           std::uint64_t first_ns, std::span<std::uint8_t> out) {
+bool ColumnDecoder::decode(std::span<const std::uint8_t> packed, std::uint32_t records, std::uint64_t first_ns,
+                           std::span<std::uint8_t> out) {
     Cursor in(packed);
     if (!read_kinds(in, records, out.size()) || !read_order(in, records)) return false;
 

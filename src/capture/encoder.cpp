@@ -164,9 +164,8 @@ bool ColumnEncoder::encode(std::span<const std::uint8_t> raw, std::uint32_t reco
         const Kind& kind = kinds_[i];
         for (std::size_t byte = 0; byte < kind.size; byte += 8) {
             if (byte == 8 || (byte == 16 && has_cookie(kind.type, kind.size))) continue;
-            put_column(out, kind.offsets.size(), [&](std::size_t row) {
-                return load<std::uint64_t>(&work_[kind.offsets[row] + byte]);
-            });
+            put_column(out, kind.offsets.size(),
+                       [&](std::size_t row) { return load<std::uint64_t>(&work_[kind.offsets[row] + byte]); });
         }
     }
     return true;

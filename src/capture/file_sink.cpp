@@ -66,8 +66,7 @@ FileSink::FileSink(SinkOptions options) : options_(std::move(options)), run_(ran
 
 Error FileSink::cannot(const char* what, int error) const {
     std::string message = std::string("cannot ") + what + " " + name_ + ": " + std::strerror(error);
-    if (no_space(error))
-        message += "; what was written before is kept: free some space, or record with --ring";
+    if (no_space(error)) message += "; what was written before is kept: free some space, or record with --ring";
     return Error{Exit::failed, std::move(message)};
 }
 

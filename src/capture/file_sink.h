@@ -41,8 +41,8 @@ public:
     std::uint64_t run() const { return run_; }
     std::uint64_t bytes() const { return bytes_; }                    // in the current file
     std::uint64_t file_bytes() const { return options_.file_bytes; }  // shrinks when a ring had to start over
-    std::uint64_t dropped() const { return dropped_; }  // files removed because the disk was full
-    const std::string& name() const { return name_; }   // of the current file
+    std::uint64_t dropped() const { return dropped_; }                // files removed because the disk was full
+    const std::string& name() const { return name_; }                 // of the current file
 
 private:
     Result<void> open_file();

@@ -8,8 +8,7 @@
 
 namespace tcptrail::capture {
 
-static_assert(std::endian::native == std::endian::little,
-              "recordings are little endian: port the codec first");
+static_assert(std::endian::native == std::endian::little, "recordings are little endian: port the codec first");
 
 inline constexpr std::uint64_t FILE_MAGIC = 0x0a6c'6961'7274'7489;      // bytes 89 't' 't' 'r' 'a' 'i' 'l' 0a
 inline constexpr std::uint64_t BLOCK_MARK = 0xe3'9d'b7'4b'54'54'c5'9a;  // bytes 9a c5 'T' 'T' 'K' b7 9d e3
@@ -64,11 +63,11 @@ struct BlockHeader {
     std::uint32_t packed_bytes = 0;  // that the zstd frame gives
     std::uint32_t raw_bytes = 0;     // of the records
     std::uint32_t reserved = 0;
-    std::uint64_t run = 0;        // as in the file header
-    std::uint64_t sequence = 0;   // counts the run's blocks from 0
-    std::uint64_t first_ns = 0;   // the earliest `time` in the block
-    std::uint64_t last_ns = 0;    // the latest
-    std::uint64_t unwritten = 0;  // records that the writer had to drop between the block before and this one
+    std::uint64_t run = 0;            // as in the file header
+    std::uint64_t sequence = 0;       // counts the run's blocks from 0
+    std::uint64_t first_ns = 0;       // the earliest `time` in the block
+    std::uint64_t last_ns = 0;        // the latest
+    std::uint64_t unwritten = 0;      // records that the writer had to drop between the block before and this one
     std::uint64_t payload_check = 0;  // XXH64 of the stored bytes
     std::uint64_t check = 0;          // XXH64 of the header before it
 };

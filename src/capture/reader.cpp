@@ -64,8 +64,7 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::vector<std::string>& pat
         auto file = inspect(name, names.size() == 1);
         if (!file) return tl::unexpected(file.error());
         if (file->window->rereadable()) {
-            if (!known.emplace(file->window->device(), file->window->inode()).second)
-                continue;  // given twice
+            if (!known.emplace(file->window->device(), file->window->inode()).second) continue;  // given twice
             file->window.reset();
         }
         reader->files_.push_back(std::move(*file));
@@ -83,9 +82,7 @@ void Reader::sort_files() {
         if (!fresh) at->second = std::min(at->second, file.begun_ns);
     }
     std::stable_sort(files_.begin(), files_.end(), [&](const File& a, const File& b) {
-        const auto key = [&](const File& file) {
-            return std::tuple(begun[file.run], file.run, file.sequence);
-        };
+        const auto key = [&](const File& file) { return std::tuple(begun[file.run], file.run, file.sequence); };
         return key(a) < key(b);
     });
 }
@@ -241,8 +238,7 @@ Result<bool> Reader::read_block(const RecordHandler& handler) {
     BlockHeader header;
     std::size_t length = 0;
     if (!read_header(*bytes, header, length)) {
-        const bool mark =
-            std::memcmp(bytes->data(), &BLOCK_MARK, std::min(bytes->size(), sizeof BLOCK_MARK)) == 0;
+        const bool mark = std::memcmp(bytes->data(), &BLOCK_MARK, std::min(bytes->size(), sizeof BLOCK_MARK)) == 0;
         return pass_damage(mark && bytes->size() < sizeof header);
     }
     const std::size_t whole = length + header.stored_bytes;

@@ -20,19 +20,17 @@ namespace tcptrail::capture {
 /// How complete the answer of a recording can be. Final once poll() has returned Poll::end.
 struct Completeness {
     std::uint64_t files = 0;
-    std::uint64_t runs = 0;     // recordings that these files are of
-    std::uint64_t blocks = 0;   // read whole
-    std::uint64_t records = 0;  // handed over
-    std::uint64_t repeated_records =
-        0;                   // preambles of later files, not handed over: all of it had been said before
-    bool truncated = false;  // a run does not end with TT_END: its recorder was killed, or files are missing
-    bool continued = false;  // …and the last file says that it goes on in a next one that was not given
+    std::uint64_t runs = 0;              // recordings that these files are of
+    std::uint64_t blocks = 0;            // read whole
+    std::uint64_t records = 0;           // handed over
+    std::uint64_t repeated_records = 0;  // preambles of later files, not handed over: all of it had been said before
+    bool truncated = false;            // a run does not end with TT_END: its recorder was killed, or files are missing
+    bool continued = false;            // …and the last file says that it goes on in a next one that was not given
     std::uint64_t torn_bytes = 0;      // of unfinished blocks at the end of files
     std::uint64_t damaged_blocks = 0;  // places where bytes are not what was written
     std::uint64_t skipped_bytes = 0;   // there
     std::uint64_t missing_blocks = 0;  // sequence numbers that are in no file, damaged headers included
-    std::uint64_t blocks_before =
-        0;  // older than the first file given: a ring dropped them, or they were not given
+    std::uint64_t blocks_before = 0;   // older than the first file given: a ring dropped them, or they were not given
     std::uint64_t unwritten_records = 0;  // that the recorder could not write, by its own count
 
     bool whole() const;
@@ -59,7 +57,7 @@ private:
         std::uint64_t run = 0, begun_ns = 0, sequence = 0;
     };
     struct Passed {
-        bool found;  // a trustworthy block header stands at the window's front; else the file is over
+        bool found;           // a trustworthy block header stands at the window's front; else the file is over
         std::uint64_t bytes;  // that were passed on the way
     };
 
@@ -84,7 +82,7 @@ private:
     bool have_run_ = false;
     std::uint64_t run_ = 0;
     std::uint64_t next_sequence_ = 0;
-    bool gap_ = false;  // something is missing since the last preamble: the next one tells something new
+    bool gap_ = false;          // something is missing since the last preamble: the next one tells something new
     bool in_preamble_ = false;  // one is being handed over
     bool ended_ = false;
     bool continued_ = false;

@@ -41,9 +41,7 @@ std::string guess(std::span<const std::uint8_t> head) {
 
 Result<Signature> read_signature(const std::string& path, std::span<const std::uint8_t> head) {
     const std::string name = path == "-" ? "standard input" : path;
-    const auto refuse = [&](const std::string& why) {
-        return fail(Exit::failed, "cannot read " + name + ": " + why);
-    };
+    const auto refuse = [&](const std::string& why) { return fail(Exit::failed, "cannot read " + name + ": " + why); };
     if (head.empty()) return refuse("it is empty");
 
     Signature found;
@@ -52,8 +50,7 @@ Result<Signature> read_signature(const std::string& path, std::span<const std::u
     found.bytes = sizeof(FileHeader);
     if (!magic) {
         // One flipped bit in the magic must not cost a whole recording.
-        const bool block =
-            head.size() >= found.bytes + 8 && load<std::uint64_t>(&head[found.bytes]) == BLOCK_MARK;
+        const bool block = head.size() >= found.bytes + 8 && load<std::uint64_t>(&head[found.bytes]) == BLOCK_MARK;
         if (!block) return refuse("not a tcptrail recording: " + guess(head));
         return found;
     }
@@ -63,9 +60,9 @@ Result<Signature> read_signature(const std::string& path, std::span<const std::u
         return refuse("recorded on a big-endian machine; read it on one");
     }
     if (known >= 16 && header.major > FORMAT_MAJOR) {
-        return refuse("its format is version " + std::to_string(header.major) + "." +
-                      std::to_string(header.minor) + ", this tcptrail reads up to " +
-                      std::to_string(FORMAT_MAJOR) + ".x: use the tcptrail that recorded it, or a newer one");
+        return refuse("its format is version " + std::to_string(header.major) + "." + std::to_string(header.minor) +
+                      ", this tcptrail reads up to " + std::to_string(FORMAT_MAJOR) +
+                      ".x: use the tcptrail that recorded it, or a newer one");
     }
     const bool sized = header.header_bytes >= sizeof header && header.header_bytes <= MAX_HEADER_BYTES;
     if (head.size() < sizeof header || (sized && head.size() < header.header_bytes)) {

@@ -66,9 +66,9 @@ bool Writer::rotation_due() const {
     if (begin_wanted_) return true;
     if (file_limit_ == 0) return false;
     // What waits has not been compressed yet: expect it to shrink as what went before.
-    const double shrink = stats_.record_bytes == 0 ? 0.12
-                                                   : static_cast<double>(stats_.file_bytes) /
-                                                         static_cast<double>(stats_.record_bytes);
+    const double shrink = stats_.record_bytes == 0
+                              ? 0.12
+                              : static_cast<double>(stats_.file_bytes) / static_cast<double>(stats_.record_bytes);
     const std::uint64_t now = written_file_ == file_ ? written_bytes_ : 0;
     return static_cast<double>(now) + static_cast<double>(queued_in_file_) * std::min(shrink, 1.0) >=
            static_cast<double>(file_limit_);
@@ -229,8 +229,7 @@ void Writer::finish(Block&& block, const Result<bool>& written, bool synced) {
     if (!written && !error_) error_ = written.error();
     if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
     if (synced && unsynced_since_) {
-        const auto delay =
-            std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *unsynced_since_);
+        const auto delay = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *unsynced_since_);
         stats_.worst_delay = std::max(stats_.worst_delay, delay);
         if (delay > PROMISED_DELAY) ++stats_.late_blocks;
         unsynced_since_.reset();
@@ -273,8 +272,8 @@ std::optional<std::string> Writer::take_warning() {
                "or filter";
     }
     if (worse(stats_.late_blocks, warned_late_)) {
-        return "the disk is slow: what happened reached it up to " +
-               std::to_string(stats_.worst_delay.count()) + " ms later; a crash now would lose that much";
+        return "the disk is slow: what happened reached it up to " + std::to_string(stats_.worst_delay.count()) +
+               " ms later; a crash now would lose that much";
     }
     if (worse(stats_.dropped_files, warned_dropped_)) {
         return "the disk is full: the ring drops its oldest files (" + std::to_string(stats_.dropped_files) +

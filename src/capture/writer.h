@@ -40,7 +40,7 @@ struct WriterOptions {
     // For tests; the defaults are what the recording promises.
     std::chrono::milliseconds flush_after{400};  // from a block's first record to its write; fdatasync by 1 s
     std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
-    std::size_t queue_bytes = 64 << 20;  // of records that wait for the disk; beyond it they are counted only
+    std::size_t queue_bytes = 64 << 20;          // of records that wait for the disk; beyond it they are counted only
 };
 
 struct WriterStats {

@@ -28,8 +28,7 @@ bool names_container(std::string_view path) {
     std::size_t run = 0;
     for (const char c : path) {
         run = std::isdigit(static_cast<unsigned char>(c)) || (c >= 'a' && c <= 'f') ? run + 1 : 0;
-        if (run == 64)
-            return true;
+        if (run == 64) return true;
     }
     static constexpr std::array<std::string_view, 5> marks = {"/docker/", "docker-", "cri-containerd-", "crio-",
                                                               "libpod-"};
@@ -50,8 +49,7 @@ ProcessCgroups read_process(std::uint32_t tgid) {
     for (std::string line; std::getline(file, line);) {
         const std::size_t first = line.find(':');
         const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-        if (second == std::string::npos)
-            continue;
+        if (second == std::string::npos) continue;
         std::string path = line.substr(second + 1);
         if (line.starts_with("0::"))
             out.v2 = std::move(path);
@@ -71,22 +69,17 @@ Cgroups::Cgroups() {
         std::string point;
         std::string type;
         words >> device >> point >> type;
-        if (type == "cgroup2" && mount_.empty())
-            mount_ = point;
+        if (type == "cgroup2" && mount_.empty()) mount_ = point;
         has_v1_ |= type == "cgroup";
     }
 }
 
 std::string Cgroups::path_of(std::uint64_t id, const std::string& proc_path) {
-    if (mount_.empty())
-        return {};
-    if (has_id(mount_, id))
-        return "/";
-    if (!proc_path.empty() && has_id(mount_ + proc_path, id))
-        return proc_path;
+    if (mount_.empty()) return {};
+    if (has_id(mount_, id)) return "/";
+    if (!proc_path.empty() && has_id(mount_ + proc_path, id)) return proc_path;
     const std::uint64_t now = monotonic_ns();
-    if (now < next_walk_)
-        return {};
+    if (now < next_walk_) return {};
     next_walk_ = now + 1'000'000'000;
     std::error_code error;
     std::size_t seen = 0;
@@ -94,28 +87,21 @@ std::string Cgroups::path_of(std::uint64_t id, const std::string& proc_path) {
     for (fs::recursive_directory_iterator entry(mount_, options, error), end; !error && entry != end;
          entry.increment(error)) {
         std::error_code ignored;
-        if (!entry->is_directory(ignored))
-            continue;
-        if (has_id(entry->path().native(), id))
-            return entry->path().native().substr(mount_.size());
-        if (++seen == max_walked)
-            break;
+        if (!entry->is_directory(ignored)) continue;
+        if (has_id(entry->path().native(), id)) return entry->path().native().substr(mount_.size());
+        if (++seen == max_walked) break;
     }
     return {};
 }
 
 void Cgroups::before(const tt_head& record, RecordBuffer& out) {
-    if (record.type != TT_PROCESS && record.type != TT_HOLDER)
-        return;
+    if (record.type != TT_PROCESS && record.type != TT_HOLDER) return;
     const auto& process = reinterpret_cast<const tt_process&>(record);
-    if (told_.size() > max_remembered)
-        told_.clear();
-    if (processes_.size() > max_remembered)
-        processes_.clear();
+    if (told_.size() > max_remembered) told_.clear();
+    if (processes_.size() > max_remembered) processes_.clear();
     const bool new_id = process.cgroup && !told_.contains(process.cgroup);
     const bool new_process = has_v1_ && process.tgid && processes_.insert(process.start_ns ^ process.tgid).second;
-    if (!new_id && !new_process)
-        return;
+    if (!new_id && !new_process) return;
     const ProcessCgroups read = read_process(process.tgid);
     tt_cgroup named{};
     if (new_id) {

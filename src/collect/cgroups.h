@@ -22,8 +22,8 @@ private:
     /// The path below the mount of the cgroup with this id; empty: there is none any more, or no cgroup2.
     std::string path_of(std::uint64_t id, const std::string& proc_path);
 
-    std::string mount_;        // of cgroup2; empty: none
-    bool has_v1_ = false;      // a v1 hierarchy is mounted: containers may be named there alone
+    std::string mount_;            // of cgroup2; empty: none
+    bool has_v1_ = false;          // a v1 hierarchy is mounted: containers may be named there alone
     std::uint64_t next_walk_ = 0;  // ns, CLOCK_MONOTONIC: a walk of the mount is costly, one a second will do
     std::unordered_set<std::uint64_t> told_;
     std::unordered_set<std::uint64_t> processes_;  // start and tgid of those whose container was looked for

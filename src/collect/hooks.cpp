@@ -18,8 +18,7 @@ namespace {
 /// Loads and attaches a program that does nothing: the only answer that holds for fentry on this function.
 bool fentry_works(const char* function) {
     const int id = libbpf_find_vmlinux_btf_id(function, BPF_TRACE_FENTRY);
-    if (id <= 0)
-        return false;
+    if (id <= 0) return false;
     bpf_insn program[2]{};
     program[0].code = BPF_ALU64 | BPF_MOV | BPF_K;  // r0 = 0
     program[1].code = BPF_JMP | BPF_EXIT;
@@ -27,11 +26,9 @@ bool fentry_works(const char* function) {
     options.expected_attach_type = BPF_TRACE_FENTRY;
     options.attach_btf_id = static_cast<__u32>(id);
     const int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "tcptrail_probe", "GPL", program, 2, &options);
-    if (fd < 0)
-        return false;
+    if (fd < 0) return false;
     const int link = bpf_raw_tracepoint_open(nullptr, fd);
-    if (link >= 0)
-        close(link);
+    if (link >= 0) close(link);
     close(fd);
     return link >= 0;
 }
@@ -39,17 +36,13 @@ bool fentry_works(const char* function) {
 /// Arguments of a kernel tracepoint, the leading void* of its BTF prototype included; 0: not known.
 unsigned tracepoint_params(const char* type_name) {
     btf* kernel = btf__load_vmlinux_btf();
-    if (!kernel)
-        return 0;
+    if (!kernel) return 0;
     unsigned params = 0;
     const int id = btf__find_by_name_kind(kernel, type_name, BTF_KIND_TYPEDEF);
     const btf_type* type = id > 0 ? btf__type_by_id(kernel, static_cast<__u32>(id)) : nullptr;
-    if (type)
-        type = btf__type_by_id(kernel, type->type);
-    if (type && btf_is_ptr(type))
-        type = btf__type_by_id(kernel, type->type);
-    if (type && btf_is_func_proto(type))
-        params = btf_vlen(type);
+    if (type) type = btf__type_by_id(kernel, type->type);
+    if (type && btf_is_ptr(type)) type = btf__type_by_id(kernel, type->type);
+    if (type && btf_is_func_proto(type)) params = btf_vlen(type);
     btf__free(kernel);
     return params;
 }
@@ -61,22 +54,17 @@ bool has_tracefs() {
 /// Both system calls' exits; 0 or -errno.
 int attach_accept_tracepoints(tcptrail_bpf* skeleton) {
     skeleton->links.on_exit_accept = bpf_program__attach(skeleton->progs.on_exit_accept);
-    if (!skeleton->links.on_exit_accept)
-        return -errno;
+    if (!skeleton->links.on_exit_accept) return -errno;
     skeleton->links.on_exit_accept4 = bpf_program__attach(skeleton->progs.on_exit_accept4);
-    if (!skeleton->links.on_exit_accept4)
-        return -errno;
+    if (!skeleton->links.on_exit_accept4) return -errno;
     return 0;
 }
 
 /// Runs in a thread of its own: its mounts are its own and go with it. 0 or -errno.
 int attach_in_private_mounts(tcptrail_bpf* skeleton) {
-    if (unshare(CLONE_FS | CLONE_NEWNS) != 0)
-        return -errno;
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
-        return -errno;
-    if (mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) != 0)
-        return -errno;
+    if (unshare(CLONE_FS | CLONE_NEWNS) != 0) return -errno;
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return -errno;
+    if (mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) != 0) return -errno;
     return attach_accept_tracepoints(skeleton);
 }
 
@@ -86,11 +74,10 @@ void attach_accept(tcptrail_bpf* skeleton, Hooks& hooks, std::vector<std::string
         error = attach_accept_tracepoints(skeleton);
     else
         std::thread([&] { error = attach_in_private_mounts(skeleton); }).join();
-    if (error == 0)
-        return;
+    if (error == 0) return;
     hooks.accept = "none";
-    notes.push_back(std::string("accepts are not seen (no fentry, and the accept tracepoints: ") + std::strerror(-error) +
-                    "): owners of accepted connections come from the listener");
+    notes.push_back(std::string("accepts are not seen (no fentry, and the accept tracepoints: ") +
+                    std::strerror(-error) + "): owners of accepted connections come from the listener");
 }
 
 }  // namespace
@@ -147,15 +134,13 @@ Result<bool> attach_hooks(tcptrail_bpf* skeleton, Hooks& hooks, std::vector<std:
         {programs.each_file, &links.each_file},
     };
     for (const Pair& pair : pairs) {
-        if (!bpf_program__autoload(pair.program))
-            continue;
+        if (!bpf_program__autoload(pair.program)) continue;
         *pair.link = bpf_program__attach(pair.program);
         if (!*pair.link)
             return fail(Exit::not_allowed, std::string("cannot attach ") + bpf_program__name(pair.program) + " (" +
                                                bpf_program__section_name(pair.program) + "): " + std::strerror(errno));
     }
-    if (bpf_program__autoload(programs.on_exit_accept))
-        attach_accept(skeleton, hooks, notes);
+    if (bpf_program__autoload(programs.on_exit_accept)) attach_accept(skeleton, hooks, notes);
     return true;
 }
 

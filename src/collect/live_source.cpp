@@ -10,7 +10,6 @@
 #include <thread>
 #include <utility>
 
-
 #include "collect/cgroups.h"
 #include "collect/hooks.h"
 #include "collect/load.h"
@@ -26,12 +25,6 @@ constexpr std::uint64_t tick_after = 100 * ms;
 constexpr std::uint64_t misses_every = 100 * ms;
 constexpr std::uint64_t resync_every = 1000 * ms;
 constexpr std::size_t drain_at_most = 1 << 16;  // records, so that a flood does not keep poll() from returning
-
-std::uint64_t clock_ns(clockid_t clock) {
-    timespec now{};
-    clock_gettime(clock, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 /// clock - CLOCK_MONOTONIC in ns, from the quickest of a few pairs of reads.
 std::uint64_t offset_ns(clockid_t clock) {
@@ -63,6 +56,7 @@ struct LiveSource::State {
     std::atomic<std::uint32_t> requested = TT_SNAP_FIRST;
     bool ended = false;
     bool ready = false;
+    bool noted = false;  // what the snapshots cannot see
 
     std::uint64_t last_handed = 0;  // ns: when a record was last handed over
     std::uint64_t next_drain = 0;
@@ -80,14 +74,12 @@ struct LiveSource::State {
     std::exception_ptr thrown;
 
     ~State() {
-        if (ring)
-            ring_buffer__free(ring);
+        if (ring) ring_buffer__free(ring);
     }
 
     tt_shared& shared() { return loaded.skeleton->bss->shared; }
 
     static void set(tt_u32& where, tt_u32 value) { __atomic_store_n(&where, value, __ATOMIC_SEQ_CST); }
-
     static int on_record(void* context, void* data, std::size_t) {
         auto& self = *static_cast<State*>(context);
         const auto& record = *static_cast<const tt_head*>(data);
@@ -108,21 +100,18 @@ struct LiveSource::State {
         drained = drained_bytes = 0;
         ring_buffer__consume(ring);
         sink = nullptr;
-        if (thrown)
-            std::rethrow_exception(std::exchange(thrown, nullptr));
+        if (thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
         return drained;
     }
 
     void drain_until_empty(const std::function<void(const tt_head&)>& to) {
-        for (int empty = 0; empty < 2;)
-            empty = drain(to) ? 0 : empty + 1;
+        for (int empty = 0; empty < 2;) empty = drain(to) ? 0 : empty + 1;
     }
 
     void deliver(const tt_head& record, const RecordHandler& handler) {
         named.clear();
         cgroups.before(record, named);
-        for (std::size_t at = 0; at < named.words(); at += named.at(at).size / 8)
-            handler(named.at(at));
+        for (std::size_t at = 0; at < named.words(); at += named.at(at).size / 8) handler(named.at(at));
         handler(record);
     }
 
@@ -149,19 +138,19 @@ struct LiveSource::State {
 
     void check_counters(std::uint64_t time, const RecordHandler& handler) {
         const bool misses_too = time >= next_misses;
-        if (misses_too)
-            next_misses = time + misses_every;
+        if (misses_too) next_misses = time + misses_every;
         const tt_counters now = read_counters(misses_too);
         if (now.lost != told.lost || now.lost_other != told.lost_other || now.missed != told.missed)
             tell_counters(now, handler);
         const bool behind =
             told.lost != synced.lost || told.lost_other != synced.lost_other || told.missed != synced.missed;
-        if (behind && time >= next_resync && !stopping)
-            requested |= TT_SNAP_RESYNC;
+        if (behind && time >= next_resync && !stopping) requested |= TT_SNAP_RESYNC;
     }
 
     /// Sockets, holders and settings, in one line of time with what the hooks saw meanwhile.
     std::optional<Error> snapshot(std::uint32_t what, bool last, const RecordHandler& handler) {
+        constexpr std::uint32_t parts = TT_SNAP_SOCKETS | TT_SNAP_HOLDERS;
+        if (!(what & parts) || (what & (TT_SNAP_FIRST | TT_SNAP_RESYNC))) what |= parts;
         RecordBuffer events;
         const std::function<void(const tt_head&)> keep = [&](const tt_head& record) { events.append(record); };
         synced = read_counters(true);
@@ -169,17 +158,13 @@ struct LiveSource::State {
         const int tcp = bpf_link__fd(loaded.skeleton->links.each_socket);
         const int files = bpf_link__fd(loaded.skeleton->links.each_file);
         SnapshotResult result = take_snapshot(options, tcp, files, what, [&] { drain(keep); });
-        if (last)
-            set(shared().enabled, 0);
+        if (last) set(shared().enabled, 0);
         drain_until_empty(keep);
         merge_records(events, result.records, [&](const tt_head& record) { deliver(record, handler); });
-        if (!result.note.empty() && std::find(loaded.notes.begin(), loaded.notes.end(), result.note) == loaded.notes.end())
+        if (!result.note.empty() && !std::exchange(noted, true))  // each snapshot would say the same
             loaded.notes.push_back(result.note);
-        if (!result.error.empty())
-            return Error{Exit::failed, result.error};
-        const bool all_sockets = (what & TT_SNAP_SOCKETS) || !(what & TT_SNAP_HOLDERS);
-        if (all_sockets)
-            set(shared().addresses, 0);
+        if (!result.error.empty()) return Error{Exit::failed, result.error};
+        if (what & TT_SNAP_SOCKETS) set(shared().addresses, 0);
         ready = true;
         return std::nullopt;
     }
@@ -187,8 +172,7 @@ struct LiveSource::State {
     Result<Poll> finish(const RecordHandler& handler) {
         // The last snapshot is made while the hooks still run: it and the events before it then say the same.
         std::optional<Error> error;
-        if (options.final_snapshot)
-            error = snapshot(TT_SNAP_REPORT, true, handler);
+        if (options.final_snapshot) error = snapshot(TT_SNAP_REPORT, true, handler);
         set(shared().enabled, 0);
         drain_until_empty([&](const tt_head& record) { deliver(record, handler); });
         tell_counters(read_counters(true), handler);
@@ -196,44 +180,35 @@ struct LiveSource::State {
         end.size = sizeof(end);
         handler(end);
         ended = true;
-        if (error)
-            return tl::unexpected<Error>(*error);
+        if (error) return tl::unexpected<Error>(*error);
         return Poll::end;
     }
 
     /// The next pause: shorter the more of the ring the last one filled.
     std::uint64_t pause() const {
         const std::uint64_t calm = options.ring_bytes / 32;  // bytes in a longest pause that are nothing to hurry for
-        if (drained_bytes <= calm)
-            return longest_pause;
+        if (drained_bytes <= calm) return longest_pause;
         return std::max(shortest_pause, longest_pause * calm / drained_bytes);
-    }
-
-    void write_start() {
-        tt_start record{};
-        record.head = make_head(TT_START);
-        record.realtime_offset_ns = offset_ns(CLOCK_REALTIME);
-        record.boottime_offset_ns = offset_ns(CLOCK_BOOTTIME);
-        start.append_with_text(record, start_text(loaded));
     }
 };
 
 LiveSource::LiveSource(std::unique_ptr<State> state) : state_(std::move(state)) {}
-
 LiveSource::~LiveSource() = default;
 
 Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     auto state = std::make_unique<State>();
     state->options = options;
     auto loaded = load_programs(state->options);
-    if (!loaded)
-        return tl::unexpected<Error>(loaded.error());
+    if (!loaded) return tl::unexpected<Error>(loaded.error());
     state->loaded = std::move(*loaded);
     const int fd = bpf_map__fd(state->loaded.skeleton->maps.ring);
     state->ring = ring_buffer__new(fd, State::on_record, state.get(), nullptr);
-    if (!state->ring)
-        return fail(Exit::failed, std::string("cannot map the ring buffer: ") + std::strerror(errno));
-    state->write_start();
+    if (!state->ring) return fail(Exit::failed, std::string("cannot map the ring buffer: ") + std::strerror(errno));
+    tt_start record{};
+    record.head = make_head(TT_START);
+    record.realtime_offset_ns = offset_ns(CLOCK_REALTIME);
+    record.boottime_offset_ns = offset_ns(CLOCK_BOOTTIME);
+    state->start.append_with_text(record, start_text(state->loaded));
     state->last_handed = monotonic_ns();
     state->misses_at_start = main_program_misses(state->loaded);
     state->caught_at_start = *const_cast<volatile tt_u64*>(&state->shared().caught);
@@ -244,8 +219,7 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
 
 Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) {
     State& state = *state_;
-    if (state.ended)
-        return Poll::end;
+    if (state.ended) return Poll::end;
     if (!state.start.empty()) {
         handler(state.start.at(0));
         state.start.clear();
@@ -255,19 +229,16 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
     std::uint64_t now = monotonic_ns();
     while (true) {
         if (const std::uint32_t what = state.requested.exchange(0)) {
-            if (auto error = state.snapshot(what, false, handler))
-                return tl::unexpected<Error>(*error);
+            if (auto error = state.snapshot(what, false, handler)) return tl::unexpected<Error>(*error);
             now = state.last_handed = monotonic_ns();
             state.check_counters(now, handler);
             return Poll::more;
         }
-        if (state.stopping)
-            return state.finish(handler);
+        if (state.stopping) return state.finish(handler);
         const std::uint64_t sleep_to = std::min(state.next_drain, until);
         if (sleep_to > now) {
             std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_to - now));
-            if (state.stopping)
-                continue;
+            if (state.stopping) continue;
         }
         const std::uint64_t before = monotonic_ns();
         const std::size_t got = state.drain([&](const tt_head& record) { state.deliver(record, handler); });
@@ -285,8 +256,7 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
             state.last_handed = now;
             return Poll::more;
         }
-        if (now >= until)
-            return Poll::more;
+        if (now >= until) return Poll::more;
     }
 }
 
@@ -295,7 +265,7 @@ void LiveSource::stop() {
 }
 
 void LiveSource::request_snapshot(std::uint32_t what) {
-    state_->requested |= what ? what : TT_SNAP_REPORT;
+    state_->requested |= what ? what : std::uint32_t{TT_SNAP_REPORT};
 }
 
 const std::vector<std::string>& LiveSource::notes() const {

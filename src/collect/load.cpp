@@ -25,14 +25,12 @@ std::string first_warning;  // of the load under way
 int on_libbpf_message(libbpf_print_level level, const char* format, va_list arguments) {
     char text[4096];
     const int length = std::vsnprintf(text, sizeof(text), format, arguments);
-    if (length < 0)
-        return 0;
+    if (length < 0) return 0;
     if (level == LIBBPF_WARN && first_warning.empty()) {
         first_warning = text;
         first_warning.resize(std::min(first_warning.find('\n'), first_warning.size()));
     }
-    if (libbpf_log)
-        libbpf_log(text);
+    if (libbpf_log) libbpf_log(text);
     return length;
 }
 
@@ -49,11 +47,9 @@ std::string needs_rights(int error) {
 Error load_error(int error) {
     if (error == EPERM || error == EACCES)
         // With the rights the verifier says EACCES too; that is a kernel we do not fit, and its message tells.
-        if (geteuid() != 0 || error == EPERM)
-            return {Exit::not_allowed, needs_rights(error)};
-    return {Exit::not_allowed, std::string("this kernel (") + kernel_name().release +
-                                   ") does not take the programs: " + std::strerror(error) +
-                                   (first_warning.empty() ? "" : "; " + first_warning)};
+        if (geteuid() != 0 || error == EPERM) return {Exit::not_allowed, needs_rights(error)};
+    return {Exit::not_allowed, std::string("this kernel (") + kernel_name().release + ") does not take the programs: " +
+                                   std::strerror(error) + (first_warning.empty() ? "" : "; " + first_warning)};
 }
 
 Result<bool> check_kernel(const Options& options) {
@@ -82,10 +78,8 @@ void set_constants(tcptrail_bpf& skeleton, Options& options) {
     std::copy(options.netns.begin(), options.netns.end(), filter.netns);
     filter.lports = !options.lports.empty();
     filter.rports = !options.rports.empty();
-    for (const std::uint16_t port : options.lports)
-        skeleton.bss->lport_set[port / 64] |= 1ULL << (port % 64);
-    for (const std::uint16_t port : options.rports)
-        skeleton.bss->rport_set[port / 64] |= 1ULL << (port % 64);
+    for (const std::uint16_t port : options.lports) skeleton.bss->lport_set[port / 64] |= 1ULL << (port % 64);
+    for (const std::uint16_t port : options.rports) skeleton.bss->rport_set[port / 64] |= 1ULL << (port % 64);
 
     timespec jiffy{};  // the coarse clock advances once a jiffy
     clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);
@@ -105,22 +99,18 @@ void set_libbpf_log(std::function<void(std::string_view)> log) {
 }
 
 Result<Loaded> load_programs(Options& options) {
-    if (auto fits = check_kernel(options); !fits)
-        return tl::unexpected<Error>(fits.error());
+    if (auto fits = check_kernel(options); !fits) return tl::unexpected<Error>(fits.error());
     libbpf_set_print(on_libbpf_message);
     first_warning.clear();
     Loaded out;
     LIBBPF_OPTS(bpf_object_open_opts, open_options);
-    if (!options.btf_file.empty())
-        open_options.btf_custom_path = options.btf_file.c_str();
+    if (!options.btf_file.empty()) open_options.btf_custom_path = options.btf_file.c_str();
     out.skeleton.reset(tcptrail_bpf__open_opts(&open_options));
-    if (!out.skeleton)
-        return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
+    if (!out.skeleton) return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
     set_constants(*out.skeleton, options);
     out.hooks = choose_hooks(out.skeleton.get(), options.tracepoint_only);
     first_warning.clear();  // those of the probes are answers
-    if (const int error = tcptrail_bpf__load(out.skeleton.get()))
-        return tl::unexpected<Error>(load_error(-error));
+    if (const int error = tcptrail_bpf__load(out.skeleton.get())) return tl::unexpected<Error>(load_error(-error));
     if (auto attached = attach_hooks(out.skeleton.get(), out.hooks, out.notes); !attached)
         return tl::unexpected<Error>(attached.error());
     return out;
@@ -129,8 +119,7 @@ Result<Loaded> load_programs(Options& options) {
 std::uint64_t main_program_misses(const Loaded& loaded) {
     bpf_prog_info info{};
     __u32 size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(loaded.skeleton->progs.on_set_state), &info, &size) != 0)
-        return 0;
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(loaded.skeleton->progs.on_set_state), &info, &size) != 0) return 0;
     return info.recursion_misses;
 }
 

@@ -2,6 +2,7 @@
 // The network namespaces of this machine.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ private:
 };
 
 /// Our own first, then those of processes and of the names under /run, each once. `wanted` empty: all.
-std::vector<Namespace> find_namespaces(const std::vector<std::uint32_t>& wanted);
+/// `hidden`: processes whose namespace we may not look up.
+std::vector<Namespace> find_namespaces(const std::vector<std::uint32_t>& wanted, std::size_t& hidden);
 
 }  // namespace tcptrail::collect

@@ -14,11 +14,16 @@
 
 namespace tcptrail::collect {
 
+/// A clock's time in ns.
+inline std::uint64_t clock_ns(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 /// CLOCK_MONOTONIC in ns, as bpf_ktime_get_ns gives it.
 inline std::uint64_t monotonic_ns() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /// A head for records that the collector makes; the size is filled in on appending.
@@ -52,8 +57,7 @@ public:
         words_.resize(at + words);
         auto* out = reinterpret_cast<std::byte*>(&words_[at]);
         std::memcpy(out, &record, sizeof(record));
-        if (!text.empty())
-            std::memcpy(out + sizeof(record), text.data(), text.size());
+        if (!text.empty()) std::memcpy(out + sizeof(record), text.data(), text.size());
     }
 
     template <typename Record>

@@ -51,8 +51,7 @@ std::string read_settings() {
         std::ifstream file("/proc/sys/" + path);
         std::string value;
         if (!file || !std::getline(file, value))
-            if (!file.eof())
-                continue;
+            if (!file.eof()) continue;
         std::replace(value.begin(), value.end(), '\t', ' ');
         add_line(text, name, value);
     }
@@ -66,11 +65,9 @@ void read_sockstat(std::string& text, const char* path) {
         std::istringstream words(line);
         std::string name;
         words >> name;
-        if (name != "TCP:" && name != "TCP6:")
-            continue;
+        if (name != "TCP:" && name != "TCP6:") continue;
         name.pop_back();
-        for (std::string key, value; words >> key >> value;)
-            add_line(text, "sockstat." + name + "." + key, value);
+        for (std::string key, value; words >> key >> value;) add_line(text, "sockstat." + name + "." + key, value);
     }
 }
 
@@ -78,16 +75,14 @@ void read_sockstat(std::string& text, const char* path) {
 void read_pairs(std::string& text, const char* path, const std::string& group) {
     std::ifstream file(path);
     for (std::string names, values; std::getline(file, names) && std::getline(file, values);) {
-        if (names.rfind(group + ":", 0) != 0)
-            continue;
+        if (names.rfind(group + ":", 0) != 0) continue;
         std::istringstream name_words(names);
         std::istringstream value_words(values);
         std::string name;
         std::string value;
         name_words >> name;
         value_words >> value;
-        while (name_words >> name && value_words >> value)
-            add_line(text, group + "." + name, value);
+        while (name_words >> name && value_words >> value) add_line(text, group + "." + name, value);
     }
 }
 

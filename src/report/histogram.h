@@ -33,7 +33,8 @@ public:
         if (count_ == 0) {
             return std::nullopt;
         }
-        const auto rank = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::ceil(part * static_cast<double>(count_))), 1, count_);
+        const auto rank = std::clamp<std::uint64_t>(
+            static_cast<std::uint64_t>(std::ceil(part * static_cast<double>(count_))), 1, count_);
         std::uint64_t seen = 0;
         for (const auto& [bucket, n] : buckets_) {
             seen += n;

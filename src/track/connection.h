@@ -25,9 +25,9 @@ private:
 
 struct Connection {
     std::uint64_t cookie = 0;
-    MonoNs opened = 0;      // 0: before the trace
-    MonoNs last_time = 0;   // of the last transition, or of the snapshot that showed it
-    MonoNs deadline = 0;    // TIME_WAIT: when the model lets go of it
+    MonoNs opened = 0;     // 0: before the trace
+    MonoNs last_time = 0;  // of the last transition, or of the snapshot that showed it
+    MonoNs deadline = 0;   // TIME_WAIT: when the model lets go of it
     Endpoints ends;
     ProcessId closer = 0;
     Owner owner;
@@ -45,9 +45,9 @@ struct Connection {
     bool accepted : 1 = false;
     bool reset_sent : 1 = false;
     bool reset_received : 1 = false;
-    bool hashed : 1 = false;   // fentry saw its time-wait socket
+    bool hashed : 1 = false;  // fentry saw its time-wait socket
     bool in_use : 1 = false;
-    bool held : 1 = false;     // it has ended, and its row waits for one more fact
+    bool held : 1 = false;                    // it has ended, and its row waits for one more fact
     static constexpr std::size_t kSpans = 8;  // the longest path has seven
     std::array<PackedSpan, kSpans> spans;
 };

@@ -24,8 +24,8 @@ std::uint64_t mix(std::uint64_t value) {
 
 /// Of a namespace and both ends; the table compares the ends themselves afterwards.
 std::uint64_t hash_of(const Endpoints& ends) {
-    std::uint64_t hash = mix(static_cast<std::uint64_t>(ends.netns) << 32 | static_cast<std::uint64_t>(ends.lport) << 16 |
-                             ends.rport);
+    std::uint64_t hash =
+        mix(static_cast<std::uint64_t>(ends.netns) << 32 | static_cast<std::uint64_t>(ends.lport) << 16 | ends.rport);
     for (const Address* address : {&ends.laddr, &ends.raddr}) {
         for (std::size_t i = 0; i < address->size(); i += 4) {
             const std::uint32_t word = static_cast<std::uint32_t>((*address)[i]) << 24 |
@@ -44,13 +44,10 @@ track::Resets resets_of(const Connection& connection) {
 /// Our FIN was acknowledged, so bytes_acked counts it.
 bool fin_acknowledged(const tt_close& close) {
     switch (static_cast<State>(close.step.head.old_state)) {
-        case State::fin_wait2:
-            return true;
+        case State::fin_wait2: return true;
         case State::closing:
-        case State::last_ack:
-            return close.sk_err == 0;
-        default:
-            return false;
+        case State::last_ack: return close.sk_err == 0;
+        default: return false;
     }
 }
 
@@ -80,8 +77,8 @@ void ConnectionTable::end(Connection& connection, const tt_close& close) {
     const bool passive = connection.role == Role::passive && !connection.before_trace && !connection.accepted;
     const bool has_socket = (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
     const bool dead = (close.close_flags & TT_C_DEAD) != 0;
-    const bool unaccepted = passive && !has_socket && !dead && accepts_seen_ && !enters &&
-                            connection.owner.evidence == Evidence::inherited;
+    const bool unaccepted =
+        passive && !has_socket && !dead && accepts_seen_ && !enters && connection.owner.evidence == Evidence::inherited;
     if (unaccepted || track::awaits_reset(close)) {
         connection.held = true;
         held_[connection.cookie] = {close, unaccepted};
@@ -276,11 +273,8 @@ void ConnectionTable::on_timewait(const tt_timewait& record) {
         case TT_TW_HASHED:
             connection->hashed = true;  // its full socket's last transition follows
             break;
-        case TT_TW_KILLED:
-            end_time_wait(record.cookie, record.head.time, false);
-            break;
-        default:
-            break;
+        case TT_TW_KILLED: end_time_wait(record.cookie, record.head.time, false); break;
+        default: break;
     }
 }
 

@@ -23,35 +23,27 @@ constexpr std::uint8_t kBothShut = 3;  // RCV_SHUTDOWN | SEND_SHUTDOWN
 
 CloseReason failed_connect(const tt_close& close) {
     switch (close.sk_err) {
-        case ECONNREFUSED:
-            return CloseReason::refused;
-        case ETIMEDOUT:
-            return CloseReason::connect_timeout;
+        case ECONNREFUSED: return CloseReason::refused;
+        case ETIMEDOUT: return CloseReason::connect_timeout;
         case EHOSTUNREACH:
-        case ENETUNREACH:
-            return CloseReason::unreachable;
+        case ENETUNREACH: return CloseReason::unreachable;
         case 0:
             // connect() sets SYN_SENT before it looks for a port, and falls back at once when there is none.
             if (close.segs_out == 0 && close.shutdown == 0 && close.step.head.lport == 0 && flag(close, TT_F_OWNED)) {
                 return CloseReason::no_local_port;
             }
             return CloseReason::connect_cancelled;
-        case ECONNRESET:
-            return CloseReason::rst_received;
-        default:
-            return CloseReason::unknown;
+        case ECONNRESET: return CloseReason::rst_received;
+        default: return CloseReason::unknown;
     }
 }
 
 CloseReason timed_out(const tt_close& close, const Resets& resets) {
     switch (old_state(close)) {
         case State::fin_wait1:
-        case State::closing:
-            return CloseReason::fin_wait1_timeout;
-        case State::fin_wait2:
-            return CloseReason::fin_wait2_timeout;
-        case State::last_ack:
-            return CloseReason::last_ack_timeout;
+        case State::closing: return CloseReason::fin_wait1_timeout;
+        case State::fin_wait2: return CloseReason::fin_wait2_timeout;
+        case State::last_ack: return CloseReason::last_ack_timeout;
         default:
             // Keepalive gives up with a RST before the transition; a retransmission gives up in silence.
             if (close.retransmits == 0 && close.probes_out > 0 && resets.sent) {
@@ -70,8 +62,7 @@ CloseReason without_error(const tt_close& close, const Resets& resets) {
                 return CloseReason::disconnect;
             }
             return CloseReason::local_fin;
-        case State::closing:
-            return CloseReason::simultaneous_fin;
+        case State::closing: return CloseReason::simultaneous_fin;
         case State::last_ack:
             return resets.sent && resets.sent_reason == kResetAbortOnMemory ? CloseReason::resource
                                                                             : CloseReason::remote_fin;
@@ -92,8 +83,7 @@ CloseReason without_error(const tt_close& close, const Resets& resets) {
             }
             return held ? CloseReason::disconnect : CloseReason::unknown;
         }
-        default:
-            return CloseReason::unknown;
+        default: return CloseReason::unknown;
     }
 }
 
@@ -107,8 +97,7 @@ CloseReason reason_of(const tt_close& close, const Resets& resets) {
         return failed_connect(close);
     }
     switch (close.sk_err) {
-        case 0:
-            return without_error(close, resets);
+        case 0: return without_error(close, resets);
         case ECONNRESET:
         case EPIPE:
             // tcp_reset() runs for data that came for a closed socket too: the RST that was sent tells.
@@ -118,10 +107,8 @@ CloseReason reason_of(const tt_close& close, const Resets& resets) {
             return CloseReason::rst_received;
         case ETIMEDOUT:
         case EHOSTUNREACH:
-        case ENETUNREACH:
-            return timed_out(close, resets);
-        default:
-            return CloseReason::unknown;
+        case ENETUNREACH: return timed_out(close, resets);
+        default: return CloseReason::unknown;
     }
 }
 
@@ -153,8 +140,7 @@ bool made_by_actor(const tt_step& step, const tt_close* close) {
         case State::syn_sent:
         case State::listen:
         case State::fin_wait1:
-        case State::last_ack:
-            return true;
+        case State::last_ack: return true;
         case State::close:
             if (close == nullptr) {
                 return old == State::listen;
@@ -167,8 +153,7 @@ bool made_by_actor(const tt_step& step, const tt_close* close) {
             }
             return old == State::listen || old == State::established || old == State::close_wait ||
                    old == State::syn_sent || old == State::syn_recv;
-        default:
-            return false;  // what a backlog holds is the network's doing, whoever releases the lock
+        default: return false;  // what a backlog holds is the network's doing, whoever releases the lock
     }
 }
 

@@ -265,14 +265,9 @@ void ConnectionTable::name_owner(Connection& connection, const tt_step& step, co
     }
     const ProcessId actor = processes_.of_actor(step.actor);
     switch (static_cast<State>(step.head.new_state)) {
-        case State::syn_sent:
-            connection.owner = {actor, Evidence::connect};
-            return;
-        case State::listen:
-            connection.owner = {actor, Evidence::listen};
-            return;
-        default:
-            break;
+        case State::syn_sent: connection.owner = {actor, Evidence::connect}; return;
+        case State::listen: connection.owner = {actor, Evidence::listen}; return;
+        default: break;
     }
     if ((step.head.flags & TT_F_HAS_SOCKET) == 0) {
         return;
@@ -298,9 +293,9 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     }
     Connection* connection = find_connection(step.cookie);
     if ((step.head.flags & TT_F_BACKUP) != 0) {
-        const bool again = connection != nullptr && connection->last_old == old &&
-                           (connection->state == fresh ||
-                            (fresh == State::close && connection->state == State::time_wait));
+        const bool again =
+            connection != nullptr && connection->last_old == old &&
+            (connection->state == fresh || (fresh == State::close && connection->state == State::time_wait));
         const bool gone = connection == nullptr && fresh == State::close &&
                           std::find(just_ended_.begin(), just_ended_.end(), step.cookie) != just_ended_.end();
         if (again || gone) {
@@ -309,8 +304,7 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         }
     }
     ++transitions_;
-    if (connection != nullptr && old == State::close &&
-        (connection->state == State::time_wait || connection->held)) {
+    if (connection != nullptr && old == State::close && (connection->state == State::time_wait || connection->held)) {
         const std::uint32_t generation = connection->generation;
         const MonoNs closed = connection->last_time;
         if (connection->held) {
@@ -380,7 +374,8 @@ void ConnectionTable::report(const Connection& connection, MonoNs time, State ol
     row.ends = connection.ends;
     row.old_state = old;
     row.new_state = fresh;
-    row.in_old_ns = connection.in_state_known ? std::optional<std::uint64_t>(time - connection.last_time) : std::nullopt;
+    row.in_old_ns =
+        connection.in_state_known ? std::optional<std::uint64_t>(time - connection.last_time) : std::nullopt;
     row.owner = connection.owner;
     row.actor = actor;
     row.tw_substate = substate != nullptr ? std::optional<State>(*substate) : std::nullopt;

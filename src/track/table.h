@@ -77,8 +77,8 @@ private:
     void adopt(track::Connection& connection, const tt_open& open);
     void name_owner(track::Connection& connection, const tt_step& step, const tt_close* close);
     void mark_incomplete(track::Connection& connection);
-    void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor, bool inferred,
-                const State* substate);
+    void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
+                bool inferred, const State* substate);
     void end(track::Connection& connection, const tt_close& close);
     void finish(track::Connection& connection, const tt_close& close);
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
@@ -96,16 +96,16 @@ private:
 
     std::deque<track::Connection> slots_;
     std::vector<std::uint32_t> free_;
-    std::size_t hand_ = 0;  // of the clock that evicts
-    tsl::robin_map<std::uint64_t, std::uint32_t> index_;  // cookie -> slot
+    std::size_t hand_ = 0;                                  // of the clock that evicts
+    tsl::robin_map<std::uint64_t, std::uint32_t> index_;    // cookie -> slot
     tsl::robin_map<std::uint64_t, std::uint64_t> waiting_;  // hash of both ends -> cookie of a time-wait socket
     tsl::robin_map<std::uint64_t, Held> held_;
     tsl::robin_map<std::uint64_t, Dormant> dormant_;
     std::deque<std::uint64_t> dormant_order_;
     std::deque<Deadline> holds_;
-    std::deque<Deadline> expiries_;       // TIME_WAIT
+    std::deque<Deadline> expiries_;                       // TIME_WAIT
     std::multimap<MonoNs, std::uint64_t> slow_expiries_;  // the dead FIN_WAIT2 kind: each has its own time-out
-    tsl::robin_map<std::uint64_t, MonoNs> ended_;  // since the snapshot under way began
+    tsl::robin_map<std::uint64_t, MonoNs> ended_;         // since the snapshot under way began
 
     MonoNs start_ = 0;
     MonoNs now_ = 0;

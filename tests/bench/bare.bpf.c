@@ -22,19 +22,17 @@ struct {
 __u64 lost; /* no room in the ring */
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(bench_bare, const struct sock *sk, int old, int new)
-{
-    struct bare_event *e;
+int BPF_PROG(bench_bare, const struct sock* sk, int old, int new) {
+    struct bare_event* e;
 
-    if (sk->sk_protocol != IPPROTO_TCP || old == new)
-        return 0;
+    if (sk->sk_protocol != IPPROTO_TCP || old == new) return 0;
     e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
     if (!e) {
         __sync_fetch_and_add(&lost, 1);
         return 0;
     }
     e->time_ns = bpf_ktime_get_ns();
-    e->cookie = bpf_get_socket_cookie((void *)sk);
+    e->cookie = bpf_get_socket_cookie((void*)sk);
     e->old = old;
     e->new = new;
     e->family = sk->__sk_common.skc_family;
@@ -44,8 +42,8 @@ int BPF_PROG(bench_bare, const struct sock *sk, int old, int new)
         __builtin_memcpy(e->laddr, &sk->__sk_common.skc_v6_rcv_saddr, 16);
         __builtin_memcpy(e->raddr, &sk->__sk_common.skc_v6_daddr, 16);
     } else {
-        *(__u32 *)e->laddr = sk->__sk_common.skc_rcv_saddr;
-        *(__u32 *)e->raddr = sk->__sk_common.skc_daddr;
+        *(__u32*)e->laddr = sk->__sk_common.skc_rcv_saddr;
+        *(__u32*)e->raddr = sk->__sk_common.skc_daddr;
     }
     bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
     return 0;

@@ -28,7 +28,9 @@
 namespace {
 
 volatile std::sig_atomic_t g_stop = 0;
-void on_signal(int) { g_stop = 1; }
+void on_signal(int) {
+    g_stop = 1;
+}
 
 int fail(const char* what) {
     std::fprintf(stderr, "bench_bpf: %s: %s\n", what, std::strerror(errno));
@@ -46,11 +48,14 @@ void print_program(const bpf_program* program, std::uint64_t events, std::uint64
     bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size);
     rusage used{};
     getrusage(RUSAGE_SELF, &used);
-    std::printf("{\"program\":\"%s\",\"run_cnt\":%llu,\"run_time_ns\":%llu,\"recursion_misses\":%llu,\"events\":%llu,\"lost\":%llu,\"user_s\":%.4f,\"system_s\":%.4f}\n",
-                bpf_program__name(program), static_cast<unsigned long long>(info.run_cnt), static_cast<unsigned long long>(info.run_time_ns),
-                static_cast<unsigned long long>(info.recursion_misses), static_cast<unsigned long long>(events), static_cast<unsigned long long>(lost),
-                static_cast<double>(used.ru_utime.tv_sec) + static_cast<double>(used.ru_utime.tv_usec) / 1e6,
-                static_cast<double>(used.ru_stime.tv_sec) + static_cast<double>(used.ru_stime.tv_usec) / 1e6);
+    std::printf(
+        "{\"program\":\"%s\",\"run_cnt\":%llu,\"run_time_ns\":%llu,\"recursion_misses\":%llu,\"events\":%llu,\"lost\":%"
+        "llu,\"user_s\":%.4f,\"system_s\":%.4f}\n",
+        bpf_program__name(program), static_cast<unsigned long long>(info.run_cnt),
+        static_cast<unsigned long long>(info.run_time_ns), static_cast<unsigned long long>(info.recursion_misses),
+        static_cast<unsigned long long>(events), static_cast<unsigned long long>(lost),
+        static_cast<double>(used.ru_utime.tv_sec) + static_cast<double>(used.ru_utime.tv_usec) / 1e6,
+        static_cast<double>(used.ru_stime.tv_sec) + static_cast<double>(used.ru_stime.tv_usec) / 1e6);
 }
 
 void wait_for_signal() {
@@ -129,7 +134,9 @@ int run_log() {
     log_bpf__detach(s);
     while (reader.drain(take) > 0) {
     }
-    if (check) std::fprintf(stderr, "bench_bpf: chains broken %llu, times backwards %llu\n", static_cast<unsigned long long>(broken), static_cast<unsigned long long>(backwards));
+    if (check)
+        std::fprintf(stderr, "bench_bpf: chains broken %llu, times backwards %llu\n",
+                     static_cast<unsigned long long>(broken), static_cast<unsigned long long>(backwards));
     print_program(s->progs.bench_log, events, reader.lost());
     log_bpf__destroy(s);
     return 0;
@@ -167,7 +174,8 @@ int main(int argc, char** argv) {
     if (mode == "empty") return run_empty();
     if (mode == "bare") return run_bare();
     if (mode == "log") return run_log();
-    if (mode == "count") return run_count(argc > 2 ? static_cast<std::uint32_t>(std::strtoul(argv[2], nullptr, 10)) : 0);
+    if (mode == "count")
+        return run_count(argc > 2 ? static_cast<std::uint32_t>(std::strtoul(argv[2], nullptr, 10)) : 0);
     if (mode == "stats") {
         ready();
         wait_for_signal();

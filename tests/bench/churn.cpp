@@ -57,7 +57,8 @@ struct Shared {
     } worker[64];
 };
 
-constexpr std::uint64_t kMaxAhead = 128;  // connections a client may run ahead of its server: far below the accept queue
+constexpr std::uint64_t kMaxAhead =
+    128;  // connections a client may run ahead of its server: far below the accept queue
 
 [[noreturn]] void die(const char* what) {
     std::fprintf(stderr, "churn: %s: %s\n", what, std::strerror(errno));
@@ -97,7 +98,9 @@ sockaddr_in address(std::uint32_t host, int port) {
     return a;
 }
 
-sockaddr_in server_address(const Options& o, int worker) { return address(INADDR_LOOPBACK, o.port + worker); }
+sockaddr_in server_address(const Options& o, int worker) {
+    return address(INADDR_LOOPBACK, o.port + worker);
+}
 
 int listen_on(const sockaddr_in& where) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -125,7 +128,9 @@ int connect_from(const Options& o, int worker, std::uint64_t n) {
     return -1;
 }
 
-bool active_closes(const Options& o, std::uint64_t n) { return o.closer == Closer::alternate ? n % 2 == 0 : o.closer == Closer::active; }
+bool active_closes(const Options& o, std::uint64_t n) {
+    return o.closer == Closer::alternate ? n % 2 == 0 : o.closer == Closer::active;
+}
 
 void drain(int fd) {
     char buffer[4096];
@@ -208,10 +213,14 @@ pid_t spawn(auto&& body) {
     _exit(0);
 }
 
-double cpu_seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; }
+double cpu_seconds(const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+}
 
 Shared* g_shared = nullptr;
-void on_signal(int) { g_shared->stop = true; }
+void on_signal(int) {
+    g_shared->stop = true;
+}
 
 void usage() {
     std::puts(
@@ -234,15 +243,24 @@ Options parse(int argc, char** argv) {
             std::exit(name == "-h" || name == "--help" ? 0 : 2);
         }
         const char* value = argv[++i];
-        if (name == "--seconds") o.seconds = std::min(600.0, std::atof(value));
-        else if (name == "--count") o.count = std::strtoull(value, nullptr, 10);
-        else if (name == "--workers") o.workers = std::clamp(std::atoi(value), 1, 64);
-        else if (name == "--sources") o.sources = std::clamp(std::atoi(value), 0, 200);
-        else if (name == "--payload") o.payload = std::clamp(std::atoi(value), 0, 65536);
-        else if (name == "--port") o.port = std::atoi(value);
-        else if (name == "--mode") o.solo = std::string_view(value) == "solo";
+        if (name == "--seconds")
+            o.seconds = std::min(600.0, std::atof(value));
+        else if (name == "--count")
+            o.count = std::strtoull(value, nullptr, 10);
+        else if (name == "--workers")
+            o.workers = std::clamp(std::atoi(value), 1, 64);
+        else if (name == "--sources")
+            o.sources = std::clamp(std::atoi(value), 0, 200);
+        else if (name == "--payload")
+            o.payload = std::clamp(std::atoi(value), 0, 65536);
+        else if (name == "--port")
+            o.port = std::atoi(value);
+        else if (name == "--mode")
+            o.solo = std::string_view(value) == "solo";
         else if (name == "--close")
-            o.closer = std::string_view(value) == "active" ? Closer::active : std::string_view(value) == "passive" ? Closer::passive : Closer::alternate;
+            o.closer = std::string_view(value) == "active"    ? Closer::active
+                       : std::string_view(value) == "passive" ? Closer::passive
+                                                              : Closer::alternate;
         else {
             usage();
             std::exit(2);
@@ -287,12 +305,14 @@ int main(int argc, char** argv) {
     }
     const std::chrono::duration<double> limit(o.seconds);
     std::uint64_t done = 0;
-    while (std::chrono::steady_clock::now() - began < limit && !shared.stop && done < o.count / static_cast<unsigned>(o.workers) * static_cast<unsigned>(o.workers)) {
+    while (std::chrono::steady_clock::now() - began < limit && !shared.stop &&
+           done < o.count / static_cast<unsigned>(o.workers) * static_cast<unsigned>(o.workers)) {
         usleep(2000);
         done = total(o, shared);
     }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-    const std::uint64_t within = total(o, shared);  // the rate is measured to here; the tail below only ends in good order
+    const std::uint64_t within =
+        total(o, shared);  // the rate is measured to here; the tail below only ends in good order
     shared.stop = true;
     for (const pid_t pid : drivers) waitpid(pid, nullptr, 0);
     for (int w = 0; w < o.workers && !o.solo; ++w) {
@@ -306,7 +326,10 @@ int main(int argc, char** argv) {
     const double user = cpu_seconds(used.ru_utime);
     const double system = cpu_seconds(used.ru_stime);
     const std::uint64_t all = total(o, shared);
-    std::printf("{\"connections\":%llu,\"seconds\":%.4f,\"per_second\":%.1f,\"cpu\":{\"user_s\":%.3f,\"system_s\":%.3f,\"us_per_connection\":%.2f},\"failed\":%llu,\"workers\":%d,\"mode\":\"%s\"}\n",
-                static_cast<unsigned long long>(all), took.count(), static_cast<double>(within) / took.count(), user, system,
-                all ? (user + system) * 1e6 / static_cast<double>(all) : 0.0, static_cast<unsigned long long>(shared.failed.load()), o.workers, o.solo ? "solo" : "pair");
+    std::printf(
+        "{\"connections\":%llu,\"seconds\":%.4f,\"per_second\":%.1f,\"cpu\":{\"user_s\":%.3f,\"system_s\":%.3f,\"us_"
+        "per_connection\":%.2f},\"failed\":%llu,\"workers\":%d,\"mode\":\"%s\"}\n",
+        static_cast<unsigned long long>(all), took.count(), static_cast<double>(within) / took.count(), user, system,
+        all ? (user + system) * 1e6 / static_cast<double>(all) : 0.0,
+        static_cast<unsigned long long>(shared.failed.load()), o.workers, o.solo ? "solo" : "pair");
 }

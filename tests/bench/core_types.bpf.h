@@ -26,7 +26,7 @@ struct net {
 };
 
 typedef struct {
-    struct net *net;
+    struct net* net;
 } possible_net_t;
 
 struct in6_addr {
@@ -90,7 +90,7 @@ struct task_struct {
     int tgid;
     __u64 start_boottime;
     char comm[16];
-    struct task_struct *group_leader;
+    struct task_struct* group_leader;
 };
 
 #pragma clang attribute pop

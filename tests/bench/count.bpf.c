@@ -13,17 +13,13 @@ struct {
 } transitions SEC(".maps");
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(bench_count, const struct sock *sk, int old, int new)
-{
+int BPF_PROG(bench_count, const struct sock* sk, int old, int new) {
     __u32 zero = 0;
-    __u64 *n;
+    __u64* n;
 
-    if (sk->sk_protocol != IPPROTO_TCP || old == new)
-        return 0;
-    if (only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns)
-        return 0;
+    if (sk->sk_protocol != IPPROTO_TCP || old == new) return 0;
+    if (only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns) return 0;
     n = bpf_map_lookup_elem(&transitions, &zero);
-    if (n)
-        (*n)++; /* this program never interrupts itself on one CPU: its guard sees to that */
+    if (n) (*n)++; /* this program never interrupts itself on one CPU: its guard sees to that */
     return 0;
 }

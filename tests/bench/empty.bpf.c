@@ -3,7 +3,6 @@
 #include "core_types.bpf.h"
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(bench_empty, const struct sock *sk, int old, int new)
-{
+int BPF_PROG(bench_empty, const struct sock* sk, int old, int new) {
     return 0;
 }

@@ -78,7 +78,9 @@ private:
         std::uint64_t next_time;  // of the record at `position`; kEmpty if there is none
     };
 
-    const log_record& at(const Log& log) const { return *reinterpret_cast<const log_record*>(log.bytes + (log.position & mask_)); }
+    const log_record& at(const Log& log) const {
+        return *reinterpret_cast<const log_record*>(log.bytes + (log.position & mask_));
+    }
     void peek(Log& log) const { log.next_time = log.position == log.end ? kEmpty : at(log).time_ns; }
 
     // False if a record is being written there, even after a short wait (its CPU may have been taken away).

@@ -12,9 +12,11 @@ const bench::Stream& stream() {
 }
 
 void per_transition(benchmark::State& state, const bench::Stream& s) {
-    state.counters["transitions/s"] = benchmark::Counter(static_cast<double>(s.transitions) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+    state.counters["transitions/s"] = benchmark::Counter(
+        static_cast<double>(s.transitions) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
     state.counters["per_transition"] =
-        benchmark::Counter(static_cast<double>(s.transitions) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+        benchmark::Counter(static_cast<double>(s.transitions) * static_cast<double>(state.iterations()),
+                           benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 // The floor: to walk over the records and read their heads.

@@ -11,7 +11,17 @@
 
 namespace bench {
 
-enum : std::uint8_t { kEstablished = 1, kSynSent = 2, kSynRecv = 3, kFinWait1 = 4, kFinWait2 = 5, kClose = 7, kCloseWait = 8, kLastAck = 9, kListen = 10 };
+enum : std::uint8_t {
+    kEstablished = 1,
+    kSynSent = 2,
+    kSynRecv = 3,
+    kFinWait1 = 4,
+    kFinWait2 = 5,
+    kClose = 7,
+    kCloseWait = 8,
+    kLastAck = 9,
+    kListen = 10
+};
 
 class Stream {
 public:
@@ -37,7 +47,13 @@ public:
         words_.resize(at + sizeof(Record) / 8);
         auto* record = reinterpret_cast<Record*>(&words_[at]);
         auto* head = reinterpret_cast<tt_head*>(record);
-        *head = {.size = sizeof(Record), .type = type, .flags = TT_F_OWNED | TT_F_HAS_SOCKET, .old_state = old_state, .new_state = new_state, .lport = lport, .time = time_ += 1000};
+        *head = {.size = sizeof(Record),
+                 .type = type,
+                 .flags = TT_F_OWNED | TT_F_HAS_SOCKET,
+                 .old_state = old_state,
+                 .new_state = new_state,
+                 .lport = lport,
+                 .time = time_ += 1000};
         return *record;
     }
 
@@ -50,7 +66,8 @@ private:
 inline Stream churn(std::size_t connections, std::size_t live) {
     Stream s;
     constexpr std::uint32_t local = 0x0100007f;  // 127.0.0.1, network order
-    const auto open = [&](std::uint64_t cookie, std::uint8_t from, std::uint8_t to, std::uint16_t lport, std::uint16_t rport, std::uint64_t listener) {
+    const auto open = [&](std::uint64_t cookie, std::uint8_t from, std::uint8_t to, std::uint16_t lport,
+                          std::uint16_t rport, std::uint64_t listener) {
         auto& r = s.add<tt_open>(TT_OPEN, from, to, lport);
         r.step.cookie = cookie;
         r.step.actor = 77;

@@ -150,8 +150,7 @@ void Arena::join_killed(const Who& who, int signal) {
     const int status = reap(who);
     std::erase(children_, who.pid);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != signal) {
-        throw std::runtime_error(who.comm +
-                                 " did not die by the signal that was meant for it: " + report_->text);
+        throw std::runtime_error(who.comm + " did not die by the signal that was meant for it: " + report_->text);
     }
 }
 
@@ -204,8 +203,7 @@ std::uint64_t Arena::netstat(const std::string& counter) const {
 void Arena::settle(int remaining, int timeout_ms) const {
     for (int waited = 0; sockstat("inuse") > remaining; waited += 2) {
         if (waited > timeout_ms) {
-            throw std::runtime_error("sockets are left in the namespace: inuse " +
-                                     std::to_string(sockstat("inuse")));
+            throw std::runtime_error("sockets are left in the namespace: inuse " + std::to_string(sockstat("inuse")));
         }
         sleep_ms(2);
     }

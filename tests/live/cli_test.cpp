@@ -59,8 +59,8 @@ TEST(Cli, WrongUsageExitsTwo) {
 TEST(Cli, HelpAndVersionNeedNoPrivilege) {
     REQUIRE_BINARY();
     for (const char* option : {"--help", "-h", "--version"}) {
-        const Output output = run_tcptrail(
-            {option}, geteuid() == 0 ? BeforeExec([] { signal(SIGPIPE, SIG_DFL); }) : BeforeExec());
+        const Output output =
+            run_tcptrail({option}, geteuid() == 0 ? BeforeExec([] { signal(SIGPIPE, SIG_DFL); }) : BeforeExec());
         EXPECT_EQ(output.status, 0) << option << output.err;
         EXPECT_FALSE(output.out.empty()) << option;
     }
@@ -103,8 +103,7 @@ TEST(Cli, SignalsEndTheRunInGoodOrder) {
         for (const int sent : {SIGINT, SIGTERM}) {
             for (const bool json : {true, false}) {
                 Tracer tracer;
-                tracer.start(json ? std::vector<std::string>{command, "--json"}
-                                  : std::vector<std::string>{command});
+                tracer.start(json ? std::vector<std::string>{command, "--json"} : std::vector<std::string>{command});
                 tracer.await_tracing();
                 tracer.send(sent);
                 const Output output = tracer.wait();
@@ -239,13 +238,12 @@ void check_reduced(const BeforeExec& reduce, bool sees_accept) {
     Truth truth = client_closes_first(
         arena,
         [&] {
-            tracer.start_copy(copy.path(), {"trace", "--json", "--netns", std::to_string(arena.inode())},
-                              [&] {
-                                  if (setns(arena.netns_fd(), CLONE_NEWNET) != 0) {
-                                      raise("setns");
-                                  }
-                                  reduce();
-                              });
+            tracer.start_copy(copy.path(), {"trace", "--json", "--netns", std::to_string(arena.inode())}, [&] {
+                if (setns(arena.netns_fd(), CLONE_NEWNET) != 0) {
+                    raise("setns");
+                }
+                reduce();
+            });
             tracer.await_tracing();
             bounds.begin_ns = wall_clock_ns();
         },

@@ -36,8 +36,8 @@ struct Leaks {
 
 /// Accepts kEach connections one at a time; the peer closes each, and this side never does. Which bytes it leaves unread
 /// depends on the index. Pauses after half of them; the second half comes at one each `pace_ms`.
-Who start_leaker(Arena& arena, Shared<Leaks>& leaks, int which, std::uint16_t port, int pace_ms,
-                 const Cue& half, const Cue& go_on, const Cue& done, const Cue& leave) {
+Who start_leaker(Arena& arena, Shared<Leaks>& leaks, int which, std::uint16_t port, int pace_ms, const Cue& half,
+                 const Cue& go_on, const Cue& done, const Cue& leave) {
     return arena.spawn(which == 0 ? "tt-leak-fast" : "tt-leak-slow",
                        [&leaks, which, port, pace_ms, &half, &go_on, &done, &leave] {
                            const Fd listener = listen_on(Net::v4, port);
@@ -82,8 +82,8 @@ const char* name_of(Kind kind) {
 }
 
 Json last_report(const std::vector<Json>& rows) {
-    const auto found = std::find_if(rows.rbegin(), rows.rend(),
-                                    [](const Json& row) { return row.value("type", "") == "closewait"; });
+    const auto found =
+        std::find_if(rows.rbegin(), rows.rend(), [](const Json& row) { return row.value("type", "") == "closewait"; });
     return found == rows.rend() ? Json::object() : *found;
 }
 

@@ -27,8 +27,7 @@ std::string in_old_fault(const Json& row, const Json* before) {
     if (before == nullptr) {
         return span.is_null() || span.is_number_unsigned() ? "" : "in_old_us reads " + span.dump();
     }
-    const std::int64_t lasted =
-        (parse_time(row.value("time", Json())) - parse_time((*before)["time"])) / 1000;
+    const std::int64_t lasted = (parse_time(row.value("time", Json())) - parse_time((*before)["time"])) / 1000;
     if (!span.is_number() || std::abs(span.get<std::int64_t>() - lasted) > 1) {
         return "in_old_us is " + std::to_string(lasted) + " by the times, row says " + span.dump();
     }

@@ -10,8 +10,7 @@ namespace {
 std::string states_fault(const Json& row, const Side& side) {
     std::string expected;
     for (const Step& step : side.steps) {
-        if (step.from != "CLOSE" && step.from != "LISTEN" &&
-            (step.from != "SYN_RECV" || kernel_shows_syn_recv())) {
+        if (step.from != "CLOSE" && step.from != "LISTEN" && (step.from != "SYN_RECV" || kernel_shows_syn_recv())) {
             expected += step.from + " ";
         }
     }
@@ -48,9 +47,9 @@ std::string span_fault(const Json& row, const Side& side, const Bounds& bounds) 
 }
 
 std::string number_fault(const Json& row, const char* key, const std::optional<long>& truth) {
-    return !truth || row.value(key, Json()) == *truth ? ""
-                                                      : std::string(key) + " is " + std::to_string(*truth) +
-                                                            ", row says " + row.value(key, Json()).dump();
+    return !truth || row.value(key, Json()) == *truth
+               ? ""
+               : std::string(key) + " is " + std::to_string(*truth) + ", row says " + row.value(key, Json()).dump();
 }
 
 void compare_connection(const Side& side, const Json& row, const Bounds& bounds, Differences& differences) {
@@ -70,9 +69,8 @@ void compare_connection(const Side& side, const Json& row, const Bounds& bounds,
                           ? ""
                           : "close_reason is " + side.reason + ", row says " +
                                 row.value("close_reason", Json()).dump()),
-          number_fault(row, "bytes_sent", side.bytes_sent),
-          number_fault(row, "bytes_received", side.bytes_received), states_fault(row, side),
-          span_fault(row, side, bounds)}) {
+          number_fault(row, "bytes_sent", side.bytes_sent), number_fault(row, "bytes_received", side.bytes_received),
+          states_fault(row, side), span_fault(row, side, bounds)}) {
         if (!fault.empty()) {
             differences.push_back(side.name + " " + place_of(side.tuple) + ": " + fault);
         }

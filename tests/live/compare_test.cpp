@@ -145,8 +145,7 @@ TEST(Compare, EachLieIsNamed) {
     const std::vector<Lie> lies = {
         {at("ESTABLISHED", "FIN_WAIT1"), "actor", Json()},
         {at("ESTABLISHED", "CLOSE_WAIT"), "actor", object_of({100, "tt-server", {}})},
-        {at("ESTABLISHED", "CLOSE_WAIT"), "owner",
-         Json({{"pid", 200}, {"comm", "tt-client"}, {"evidence", "accept"}})},
+        {at("ESTABLISHED", "CLOSE_WAIT"), "owner", Json({{"pid", 200}, {"comm", "tt-client"}, {"evidence", "accept"}})},
         {at("FIN_WAIT2", "TIME_WAIT"), "new", "CLOSE"},
         {at("FIN_WAIT2", "TIME_WAIT"), "tw_substate", "CLOSE_WAIT"},
         {at("CLOSE", "SYN_SENT"), "lport", 39999},

@@ -195,8 +195,7 @@ TEST(Cli, FilterOnAnAutoboundPortKeepsTheOwner) {
             course.push_back(row["new"]);
         }
     }
-    EXPECT_EQ(course, (std::vector<std::string>{"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"}))
-        << output.out;
+    EXPECT_EQ(course, (std::vector<std::string>{"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"})) << output.out;
 }
 
 /// Two namespaces with the same traffic: the filter takes one; without it both are told, each under its own number.

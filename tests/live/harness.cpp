@@ -104,8 +104,7 @@ Started start_program(const std::vector<std::string>& argv, const BeforeExec& be
 
 std::string find_missing() {
     if (access(binary_path().c_str(), X_OK) != 0) {
-        return "needs the tcptrail binary (--tcptrail=PATH or TCPTRAIL_BIN): " + binary_path() +
-               " is not there";
+        return "needs the tcptrail binary (--tcptrail=PATH or TCPTRAIL_BIN): " + binary_path() + " is not there";
     }
     if (geteuid() != 0) {
         return "needs root (to load BPF and to make network namespaces)";
@@ -192,8 +191,7 @@ void Tracer::await_tracing(int timeout_ms) {
             }
         }
         siginfo_t info{};
-        if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == pid_) {
+        if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_) {
             throw std::runtime_error("tcptrail ended with status " + std::to_string(info.si_status) +
                                      " before it traced: " + err_so_far());
         }
@@ -260,8 +258,7 @@ Output run_program(const std::vector<std::string>& argv, int netns_fd, int timeo
     Output output;
     int status = 0;
     pid_t ended = 0;
-    while ((ended = waitpid(started.pid, &status, WNOHANG)) == 0 &&
-           now_s() < started_at + timeout_ms / 1000.0) {
+    while ((ended = waitpid(started.pid, &status, WNOHANG)) == 0 && now_s() < started_at + timeout_ms / 1000.0) {
         sleep_ms(2);
     }
     if (ended == 0) {

@@ -53,8 +53,7 @@ public:
 
     void start(const std::vector<std::string>& args, const BeforeExec& before_exec = {});
     /// The same with another binary than binary_path().
-    void start_copy(const std::string& binary, const std::vector<std::string>& args,
-                    const BeforeExec& before_exec);
+    void start_copy(const std::string& binary, const std::vector<std::string>& args, const BeforeExec& before_exec);
     /// Waits for `tcptrail: tracing`. Throws with what it said instead when it ends or is silent for too long.
     void await_tracing(int timeout_ms = 15000);
     void send(int signal) const;
@@ -76,8 +75,7 @@ private:
 };
 
 /// Runs it to its own end.
-Output run_tcptrail(const std::vector<std::string>& args, const BeforeExec& before_exec = {},
-                    int timeout_ms = 20000);
+Output run_tcptrail(const std::vector<std::string>& args, const BeforeExec& before_exec = {}, int timeout_ms = 20000);
 /// Runs any program found on PATH, in the network namespace `netns_fd` if it is not -1.
 Output run_program(const std::vector<std::string>& argv, int netns_fd = -1, int timeout_ms = 30000);
 bool have_program(const std::string& name);

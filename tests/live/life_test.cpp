@@ -89,8 +89,7 @@ TEST(Life, TextFits120Columns) {
         std::istringstream lines(output.out);
         int seen = 0;
         for (std::string line; std::getline(lines, line); ++seen) {
-            const auto columns =
-                std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
+            const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
             EXPECT_LE(columns, 120) << line;
             EXPECT_EQ(line.find('\x1b'), std::string::npos) << "colour where there is no terminal: " << line;
         }

@@ -44,8 +44,7 @@ std::int64_t started_ns(pid_t pid) {
     timespec boot{};
     clock_gettime(CLOCK_BOOTTIME, &boot);
     const std::int64_t since_boot = boot.tv_sec * 1'000'000'000LL + boot.tv_nsec;
-    return wall_clock_ns() - since_boot +
-           std::strtoll(field, nullptr, 10) * (1'000'000'000LL / sysconf(_SC_CLK_TCK));
+    return wall_clock_ns() - since_boot + std::strtoll(field, nullptr, 10) * (1'000'000'000LL / sysconf(_SC_CLK_TCK));
 }
 
 std::string v2_root() {
@@ -133,16 +132,14 @@ TEST(Owner, HasStartTimeNetnsAndGroup) {
     tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
     tracer.await_tracing();
     std::int64_t started = 0;
-    const TwoClients made =
-        two_clients(arena, stage, &group, [&](const Who& who) { started = started_ns(who.pid); });
+    const TwoClients made = two_clients(arena, stage, &group, [&](const Who& who) { started = started_ns(who.pid); });
     const Output output = tracer.stop();
     ASSERT_EQ(output.status, 0) << output.err;
     int found = 0;
     for (const Json& row : connections(output.rows())) {
         if (row["owner"].value("pid", 0) == made.in_group.pid) {
             ++found;
-            EXPECT_NEAR(static_cast<double>(parse_time(row["owner"]["started"])),
-                        static_cast<double>(started), 30e6);
+            EXPECT_NEAR(static_cast<double>(parse_time(row["owner"]["started"])), static_cast<double>(started), 30e6);
             EXPECT_EQ(row["owner"]["cgroup"], "/tcptrail-live");
             EXPECT_EQ(row["owner"]["netns"], arena.inode());
             EXPECT_TRUE(row["owner"].contains("unit")) << row["owner"];
@@ -215,9 +212,8 @@ TEST(Owner, FilterByCgroup) {
         }
     }
     // Softirq transitions too.
-    EXPECT_EQ(course,
-              (std::vector<std::string>{"CLOSE>SYN_SENT", "SYN_SENT>ESTABLISHED", "ESTABLISHED>FIN_WAIT1",
-                                        "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"}));
+    EXPECT_EQ(course, (std::vector<std::string>{"CLOSE>SYN_SENT", "SYN_SENT>ESTABLISHED", "ESTABLISHED>FIN_WAIT1",
+                                                "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"}));
 }
 
 /// 16,000 sockets of four processes stand while the trace begins, and others are opened and closed all the time: each of
@@ -300,8 +296,7 @@ TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
         const int times = told[stage.client(i).lport];
         const bool due = (*closed_at)[static_cast<std::size_t>(i)] > tracing;
         under_trace += due ? 1 : 0;
-        EXPECT_TRUE(times == 1 || (!due && times == 0))
-            << "connection " << i << " told " << times << " times";
+        EXPECT_TRUE(times == 1 || (!due && times == 0)) << "connection " << i << " told " << times << " times";
     }
     EXPECT_GT(under_trace, kChurn / 4) << "the trace began too late to prove anything";
     const Json end = output.last_row();
@@ -313,12 +308,10 @@ TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
 
 void register_owner_tests() {
     for (const Scene& scene : owner_scenes()) {
-        testing::RegisterTest(
-            "Owner", scene.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-            [&]() -> testing::Test* { return new OwnerScene(scene, "life", compare_connections); });
-        testing::RegisterTest(
-            "Owner", (scene.name + "Transitions").c_str(), nullptr, nullptr, __FILE__, __LINE__,
-            [&]() -> testing::Test* { return new OwnerScene(scene, "trace", compare_transitions); });
+        testing::RegisterTest("Owner", scene.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                              [&]() -> testing::Test* { return new OwnerScene(scene, "life", compare_connections); });
+        testing::RegisterTest("Owner", (scene.name + "Transitions").c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                              [&]() -> testing::Test* { return new OwnerScene(scene, "trace", compare_transitions); });
     }
 }
 

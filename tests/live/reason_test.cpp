@@ -15,8 +15,7 @@ namespace {
 
 struct Row {
     const char* reason;
-    const char*
-        scene;  // nullptr: cannot be made to happen here; `why` says why, tests/unit shows the verdict
+    const char* scene;  // nullptr: cannot be made to happen here; `why` says why, tests/unit shows the verdict
     const char* why = "";
 };
 
@@ -48,8 +47,8 @@ const std::vector<Row>& table() {
 }
 
 const Scene* scene_named(const std::string& name) {
-    const auto found = std::find_if(scenes().begin(), scenes().end(),
-                                    [&](const Scene& scene) { return scene.name == name; });
+    const auto found =
+        std::find_if(scenes().begin(), scenes().end(), [&](const Scene& scene) { return scene.name == name; });
     return found == scenes().end() ? nullptr : &*found;
 }
 

@@ -11,15 +11,12 @@ namespace tcptrail::live {
 namespace {
 
 std::string text_of(const Who& who) {
-    return who.pid == 0
-               ? "nobody"
-               : std::to_string(who.pid) + "/" + who.comm + (who.thread.empty() ? "" : "/" + who.thread);
+    return who.pid == 0 ? "nobody"
+                        : std::to_string(who.pid) + "/" + who.comm + (who.thread.empty() ? "" : "/" + who.thread);
 }
 
 std::string endpoints(const Json& row) {
-    const auto part = [&](const char* key) {
-        return row.contains(key) ? row[key].dump() : std::string("absent");
-    };
+    const auto part = [&](const char* key) { return row.contains(key) ? row[key].dump() : std::string("absent"); };
     return part("laddr") + ":" + part("lport") + " > " + part("raddr") + ":" + part("rport");
 }
 
@@ -78,16 +75,13 @@ std::string owner_fault(const Json& row, const OwnerTruth& truth, bool any_threa
                : "owner is " + text_of(truth.who) + " by " + truth.evidence + ", row says " + owner.dump();
 }
 
-std::string named_fault(const Json& row, const char* key, const std::optional<Named>& truth,
-                        bool any_thread) {
+std::string named_fault(const Json& row, const char* key, const std::optional<Named>& truth, bool any_thread) {
     if (!row.contains(key)) {
         return std::string(key) + " is absent";
     }
     const Json& object = row[key];
     if (object.is_null()) {
-        return !truth || truth->may_be_null
-                   ? ""
-                   : std::string(key) + " is " + text_of(truth->who) + ", row says null";
+        return !truth || truth->may_be_null ? "" : std::string(key) + " is " + text_of(truth->who) + ", row says null";
     }
     if (!truth) {
         return std::string(key) + " is nobody, row says " + object.dump();
@@ -150,8 +144,8 @@ std::string Trail::key() const {
 
 std::string key_of(const Side& side) {
     return std::string(side.tuple.laddr) + ":" + std::to_string(side.tuple.lport) + ">" +
-           (side.role == Role::listener ? "*" : side.tuple.raddr + (":" + std::to_string(side.tuple.rport))) +
-           "#" + std::to_string(side.generation);
+           (side.role == Role::listener ? "*" : side.tuple.raddr + (":" + std::to_string(side.tuple.rport))) + "#" +
+           std::to_string(side.generation);
 }
 
 std::int64_t wall_clock_ns() {
@@ -166,8 +160,8 @@ std::int64_t parse_time(const Json& value) {
     char zone = 0;
     char rest = 0;
     if (!value.is_string() || value.get<std::string>().size() != 30 ||
-        std::sscanf(value.get<std::string>().c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%9ld%c%c", &tm.tm_year,
-                    &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ns, &zone, &rest) != 8 ||
+        std::sscanf(value.get<std::string>().c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%9ld%c%c", &tm.tm_year, &tm.tm_mon,
+                    &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ns, &zone, &rest) != 8 ||
         zone != 'Z') {
         return -1;
     }

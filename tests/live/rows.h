@@ -43,9 +43,8 @@ std::string key_of(const Side& side);
 
 /// Joins sides to what was read, by key, and tells what is too much or too little.
 template <typename Item, typename Compare>
-void join(const std::vector<const Side*>& sides, std::multimap<std::string, Item>& items,
-          Differences& differences, const Compare& compare,
-          const std::function<std::string(const Item&)>& describe) {
+void join(const std::vector<const Side*>& sides, std::multimap<std::string, Item>& items, Differences& differences,
+          const Compare& compare, const std::function<std::string(const Item&)>& describe) {
     for (const Side* side : sides) {
         const auto found = items.find(key_of(*side));
         if (found == items.end()) {

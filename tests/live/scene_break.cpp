@@ -65,9 +65,7 @@ Truth unread_data(Arena& arena, const TraceBegins& begin) {
             await_readable(fd.get(), 7);
             fd.close();
         },
-        [](Side& side, const Who& who) {
-            side.ends("ESTABLISHED", "unread_data_rst", Named{who}).closed_by(who);
-        },
+        [](Side& side, const Who& who) { side.ends("ESTABLISHED", "unread_data_rst", Named{who}).closed_by(who); },
         hears_reset);
 }
 
@@ -95,9 +93,7 @@ Truth reconnect_after_disconnect(Arena& arena, const TraceBegins& begin) {
     arena.settle();
     Truth truth;
     truth.add(listener_side(server, server));
-    truth.add(Side::active(stage.client(0), client))
-        .ends("ESTABLISHED", "disconnect", Named{client})
-        .closed_by(client);
+    truth.add(Side::active(stage.client(0), client)).ends("ESTABLISHED", "disconnect", Named{client}).closed_by(client);
     truth.add(Side::passive(stage.server(0), server, server)).ends("ESTABLISHED", "rst_received");
     truth.add(Side::active(stage.client(1), client)).closes_first(client).is_generation(1);
     truth.add(Side::passive(stage.server(1), server, server)).closes_second(server);

@@ -235,8 +235,7 @@ Truth silent_peer(Arena& arena, const TraceBegins& begin, int connections) {
     arena.join(server);
     arena.settle();
     return both_sides(
-        stage, connections, client, server, Net::v4,
-        [&](Side& side) { side.closes_first(client, Mini::yes); },
+        stage, connections, client, server, Net::v4, [&](Side& side) { side.closes_first(client, Mini::yes); },
         [&](Side& side) { side.closes_second(server); });
 }
 
@@ -252,8 +251,7 @@ std::vector<Scene> close_scenes() {
         {"Ipv6", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::v6); }},
         {"Ipv6ServerClosesFirst",
          [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::v6); }},
-        {"Ipv4Mapped",
-         [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::mapped); }},
+        {"Ipv4Mapped", [](Arena& a, const TraceBegins& b) { return client_closes_first(a, b, 20, Net::mapped); }},
         {"Ipv4MappedServerClosesFirst",
          [](Arena& a, const TraceBegins& b) { return server_closes_first(a, b, 20, Net::mapped); }},
     };

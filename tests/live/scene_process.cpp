@@ -73,8 +73,7 @@ Truth forking_server(Arena& arena, const TraceBegins& begin) {
     truth.add(listener_side(server, server));
     for (int i = 0; i < kConnections; ++i) {
         truth.add(Side::active(stage.client(i), client)).closes_second(client);
-        truth.add(Side::passive(stage.server(i), server, server))
-            .closes_first({workers->of[i], "tt-worker", {}});
+        truth.add(Side::passive(stage.server(i), server, server)).closes_first({workers->of[i], "tt-worker", {}});
     }
     return truth;
 }
@@ -228,8 +227,8 @@ Truth named_threads(Arena& arena, const TraceBegins& begin) {
         });
     });
     stage.listening.take();
-    const Who client = arena.spawn(
-        "tt-client", [&] { in_thread("tt-dialler", [&] { dial_all(stage, kConnections).clear(); }); });
+    const Who client =
+        arena.spawn("tt-client", [&] { in_thread("tt-dialler", [&] { dial_all(stage, kConnections).clear(); }); });
     arena.join(client);
     arena.join(server);
     arena.settle();
@@ -315,8 +314,7 @@ std::vector<Scene> process_scenes() {
         {"PreforkedWorkers", preforked_workers},
         {"NamedThreads", named_threads},
         {"KilledOwner", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, true); }},
-        {"ExitWithOpenSockets",
-         [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, false); }},
+        {"ExitWithOpenSockets", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, false); }},
         {"ConnectThenFork", connect_then_fork},
     };
 }

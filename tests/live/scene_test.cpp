@@ -135,9 +135,8 @@ public:
         Tcpstates tcpstates;
         Arena arena;
         const Truth truth = scene_.run(arena, [] {});
-        const auto standing = std::count_if(truth.sides.begin(), truth.sides.end(), [](const Side& side) {
-            return side.time_wait && !side.time_wait_may_end;
-        });
+        const auto standing = std::count_if(truth.sides.begin(), truth.sides.end(),
+                                            [](const Side& side) { return side.time_wait && !side.time_wait_may_end; });
         EXPECT_EQ(arena.sockstat("tw"), standing) << "time-wait sockets in the namespace";
         if (tcpstates.available()) {
             const std::string told = tcpstates.finish();
@@ -171,9 +170,9 @@ private:
                 ++next;
             }
         }
-        EXPECT_EQ(next, rows.size()) << side.name << " " << tuple.laddr << ":" << tuple.lport << " > "
-                                     << tuple.raddr << ":" << tuple.rport << " went" << expected
-                                     << ", tcpstates saw " << (next < rows.size() ? rows[next].course : "");
+        EXPECT_EQ(next, rows.size()) << side.name << " " << tuple.laddr << ":" << tuple.lport << " > " << tuple.raddr
+                                     << ":" << tuple.rport << " went" << expected << ", tcpstates saw "
+                                     << (next < rows.size() ? rows[next].course : "");
         due_ += steps_it_tells(side).size();
         told_ += rows.size();
     }

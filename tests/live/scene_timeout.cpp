@@ -33,8 +33,8 @@ Who deaf_listener(Arena& arena, const Stage& stage) {
 
 void expect_error(int error, int expected) {
     if (error != expected) {
-        throw std::runtime_error(std::string("connect ended with '") + std::strerror(error) +
-                                 "', awaited was '" + std::strerror(expected) + "'");
+        throw std::runtime_error(std::string("connect ended with '") + std::strerror(error) + "', awaited was '" +
+                                 std::strerror(expected) + "'");
     }
 }
 
@@ -224,8 +224,7 @@ Truth no_local_port(Arena& arena, const TraceBegins& begin) {
 /// One greeted connection whose server is deaf while the client does `act` and is given up by a timer; the server hears
 /// again afterwards, and its FIN meets a socket that is gone: RST.
 Truth peer_gone(Arena& arena, const TraceBegins& begin, const std::function<void(int)>& prepare,
-                const std::function<void(Fd&)>& act,
-                const std::function<void(Side&, const Who&)>& end_client) {
+                const std::function<void(Fd&)>& act, const std::function<void(Side&, const Who&)>& end_client) {
     begin();
     Stage stage;
     const Who server = arena.spawn("tt-server", [&] {
@@ -288,8 +287,7 @@ Truth retransmit_timeout(Arena& arena, const TraceBegins& begin) {
 
 Truth fin_wait1_timeout(Arena& arena, const TraceBegins& begin) {
     return peer_gone(
-        arena, begin, [](int fd) { set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 700); },
-        [](Fd& fd) { fd.close(); },
+        arena, begin, [](int fd) { set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 700); }, [](Fd& fd) { fd.close(); },
         [](Side& side, const Who& client) {
             side.step("ESTABLISHED", "FIN_WAIT1", Named{client})
                 .ends("FIN_WAIT1", "fin_wait1_timeout")

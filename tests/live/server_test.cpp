@@ -59,17 +59,16 @@ public:
             << "error_log " << folder_ << "/error.log;\n"
             << "events { worker_connections 1024; }\n"
             << "http { access_log off; client_body_temp_path " << folder_ << "/b; proxy_temp_path " << folder_
-            << "/p; fastcgi_temp_path " << folder_ << "/f; uwsgi_temp_path " << folder_
-            << "/u; scgi_temp_path " << folder_ << "/s;\n"
+            << "/p; fastcgi_temp_path " << folder_ << "/f; uwsgi_temp_path " << folder_ << "/u; scgi_temp_path "
+            << folder_ << "/s;\n"
             << "server { listen 127.0.0.1:" << kHttp << "; location / { return 200 \"ok\\n\"; }\n"
             << "location /slow.bin { root " << folder_ << "; limit_rate 30k; } } }\n";
         master_ = arena.spawn("nginx", [&] {
-            execlp("nginx", "nginx", "-c", (folder_ + "/nginx.conf").c_str(), "-e",
-                   (folder_ + "/error.log").c_str(), nullptr);
+            execlp("nginx", "nginx", "-c", (folder_ + "/nginx.conf").c_str(), "-e", (folder_ + "/error.log").c_str(),
+                   nullptr);
             raise("exec nginx");
         });
-        for (int i = 0; i < 5000 && children_of(master_.pid).size() < static_cast<std::size_t>(workers);
-             ++i) {
+        for (int i = 0; i < 5000 && children_of(master_.pid).size() < static_cast<std::size_t>(workers); ++i) {
             sleep_ms(2);
         }
         sleep_ms(100);  // the workers add the listener to their epoll
@@ -179,8 +178,7 @@ TEST(Server, CurlAgainstNginxAgreesWithSs) {
         EXPECT_EQ(last["owner"]["comm"], is_curl ? "curl" : "nginx");
         for (const Json& row : rows) {
             if (row["new"] == "SYN_SENT" || row["new"] == "FIN_WAIT1" || row["new"] == "LAST_ACK") {
-                EXPECT_TRUE(row["actor"].is_object() && line.pids.contains(row["actor"].value("pid", 0)))
-                    << row;
+                EXPECT_TRUE(row["actor"].is_object() && line.pids.contains(row["actor"].value("pid", 0))) << row;
             } else {
                 EXPECT_TRUE(row["actor"].is_null()) << row;
             }
@@ -196,8 +194,7 @@ TEST(Server, CurlAgainstNginxAgreesWithSs) {
     }
     for (const auto& [cookie, rows] : trails) {
         if (rows.back()["new"] == "TIME_WAIT") {
-            by_trace.insert(end_text(rows.back(), "laddr", "lport") + " " +
-                            end_text(rows.back(), "raddr", "rport"));
+            by_trace.insert(end_text(rows.back(), "laddr", "lport") + " " + end_text(rows.back(), "raddr", "rport"));
         }
     }
     EXPECT_EQ(by_trace, by_ss);
@@ -217,8 +214,7 @@ TEST(Server, EveryConnectionOfFourWorkersHasItsOwner) {
     tracer.await_tracing();
     const Who wrk = arena.spawn("wrk", [] {
         (void)!freopen("/dev/null", "w", stdout);
-        execlp("wrk", "wrk", "-t2", "-c8", "-d1s", "-H", "Connection: close", "http://127.0.0.1:8080/",
-               nullptr);
+        execlp("wrk", "wrk", "-t2", "-c8", "-d1s", "-H", "Connection: close", "http://127.0.0.1:8080/", nullptr);
         raise("exec wrk");
     });
     arena.join(wrk);
@@ -247,8 +243,7 @@ TEST(Server, EveryConnectionOfFourWorkersHasItsOwner) {
         }
         const bool nobody_accepted = owner["evidence"] == "inherited";
         (nobody_accepted ? queued : accepted) += 1;
-        if (nobody_accepted ? pid != master
-                            : !nginx.workers().contains(pid) || owner["evidence"] != "accept") {
+        if (nobody_accepted ? pid != master : !nginx.workers().contains(pid) || owner["evidence"] != "accept") {
             faults.push_back("passive, not a worker's: " + row.dump());
         }
         if (row["time_wait"] == true && !nginx.workers().contains(row["closer"].value("pid", 0))) {

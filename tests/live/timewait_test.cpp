@@ -26,8 +26,8 @@ constexpr int kThousand = 1000;
     } while (false)
 
 Json last_of(const std::vector<Json>& rows, const std::string& type) {
-    const auto found = std::find_if(rows.rbegin(), rows.rend(),
-                                    [&](const Json& row) { return row.value("type", "") == type; });
+    const auto found =
+        std::find_if(rows.rbegin(), rows.rend(), [&](const Json& row) { return row.value("type", "") == type; });
     return found == rows.rend() ? Json::object() : *found;
 }
 
@@ -38,8 +38,7 @@ std::map<Origin, int> true_origins(const Truth& truth) {
     std::map<Origin, int> origins;
     for (const Side& side : truth.sides) {
         if (side.time_wait) {
-            ++origins[{side.owner.who.pid, side.closer->who.pid,
-                       side.role == Role::active ? "active" : "passive"}];
+            ++origins[{side.owner.who.pid, side.closer->who.pid, side.role == Role::active ? "active" : "passive"}];
         }
     }
     return origins;
@@ -50,8 +49,8 @@ std::map<Origin, int> read_origins(const Json& report) {
     std::map<Origin, int> origins;
     for (const Json& origin : report.value("origins", Json::array())) {
         const int created = origin.value("created", -1);
-        origins[{origin["owner"].value("pid", 0), origin["closer"].value("pid", 0),
-                 origin.value("role", "")}] += created;
+        origins[{origin["owner"].value("pid", 0), origin["closer"].value("pid", 0), origin.value("role", "")}] +=
+            created;
         int to_all = 0;
         for (const Json& destination : origin.value("destinations", Json::array())) {
             to_all += destination.value("created", 0);
@@ -80,8 +79,8 @@ void expect_exact_ledger(const Run& scene) {
     const Output output = tracer.stop();
     ASSERT_EQ(output.status, 0) << output.err;
     const Json report = last_of(output.rows(), "timewait");
-    const auto created = std::count_if(truth.sides.begin(), truth.sides.end(),
-                                       [](const Side& side) { return side.time_wait; });
+    const auto created =
+        std::count_if(truth.sides.begin(), truth.sides.end(), [](const Side& side) { return side.time_wait; });
     EXPECT_EQ(standing, created) << "the scene is not what it says";
     EXPECT_EQ(report["created"], created);
     EXPECT_EQ(report["kernel_now"], standing);

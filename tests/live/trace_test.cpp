@@ -26,9 +26,8 @@ TEST(Trace, ThousandOneAfterAnotherTenTimes) {
     REQUIRE_TRACING();
     for (int round = 1; round <= 10 && !testing::Test::HasFailure(); ++round) {
         SCOPED_TRACE("round " + std::to_string(round));
-        check_scene(
-            [](Arena& arena, const TraceBegins& begin) { return client_closes_first(arena, begin, 1000); },
-            "trace", compare_transitions);
+        check_scene([](Arena& arena, const TraceBegins& begin) { return client_closes_first(arena, begin, 1000); },
+                    "trace", compare_transitions);
     }
 }
 
@@ -36,9 +35,8 @@ TEST(Trace, ThousandClosedInOneBatchTenTimes) {
     REQUIRE_TRACING();
     for (int round = 1; round <= 10 && !testing::Test::HasFailure(); ++round) {
         SCOPED_TRACE("round " + std::to_string(round));
-        check_scene(
-            [](Arena& arena, const TraceBegins& begin) { return closed_in_a_batch(arena, begin, 1000); },
-            "trace", compare_transitions);
+        check_scene([](Arena& arena, const TraceBegins& begin) { return closed_in_a_batch(arena, begin, 1000); },
+                    "trace", compare_transitions);
     }
 }
 

@@ -19,8 +19,8 @@ struct Named {
 };
 
 struct OwnerTruth {
-    Who who;               // pid 0: nobody can know; evidence is then `unknown`
-    std::string evidence;  // as in the contract; several, parted by '|', where more than one way leads there
+    Who who;                     // pid 0: nobody can know; evidence is then `unknown`
+    std::string evidence;        // as in the contract; several, parted by '|', where more than one way leads there
     std::vector<Who> or_else{};  // others that are as true (holders of one socket)
 };
 
@@ -48,8 +48,7 @@ struct Side {
     /// A connection established before the trace began; `owner` as the snapshot must find it.
     static Side older(const Tuple& tuple, Role role, const OwnerTruth& owner);
 
-    Side& step(const std::string& from, const std::string& to, std::optional<Named> actor = {},
-               Mini mini = Mini::no);
+    Side& step(const std::string& from, const std::string& to, std::optional<Named> actor = {}, Mini mini = Mini::no);
     /// FIN first from this side, by `who`'s close, shutdown or exit; leaves a time-wait socket.
     Side& closes_first(const Who& who, Mini mini = Mini::either);
     /// FIN after the peer's.

@@ -65,8 +65,7 @@ TEST(Damage, CutAtEveryByteEveryWholeBlockBeforeTheCutIsRead) {
         for (std::size_t i = 0; i < small.block_ends.size() && small.block_ends[i] <= cut; ++i) {
             expected = small.records_until[i];
         }
-        ASSERT_EQ(back.records,
-                  Records(small.records.begin(), small.records.begin() + static_cast<long>(expected)))
+        ASSERT_EQ(back.records, Records(small.records.begin(), small.records.begin() + static_cast<long>(expected)))
             << cut;
         ASSERT_TRUE(back.completeness.truncated) << cut;
         ASSERT_EQ(back.completeness.damaged_blocks, 0u) << cut;
@@ -108,15 +107,13 @@ TEST(Damage, BytesLostOrAddedInTheMiddleCostNoOtherBlock) {
         EXPECT_TRUE(in_order_within(back.records, small.records));
         EXPECT_EQ(back.records.back(), small.records.back());
         EXPECT_GE(back.completeness.damaged_blocks, 1u);
-        EXPECT_GE(back.records.size(),
-                  small.records.size() - (small.records_until[1] - small.records_until[0]));
+        EXPECT_GE(back.records.size(), small.records.size() - (small.records_until[1] - small.records_until[0]));
     }
 }
 
 TEST(Damage, ABlockTakenOutIsMissed) {
     const Small small;
-    const Read back =
-        small.with(small.bytes.substr(0, small.block_ends[0]) + small.bytes.substr(small.block_ends[1]));
+    const Read back = small.with(small.bytes.substr(0, small.block_ends[0]) + small.bytes.substr(small.block_ends[1]));
     EXPECT_EQ(back.completeness.missing_blocks, 1u);
     EXPECT_EQ(back.completeness.damaged_blocks, 0u);
     EXPECT_FALSE(back.completeness.truncated);
@@ -137,18 +134,16 @@ TEST(Refused, WithOneClearLine) {
     const auto error = [&](const std::string& bytes) { return small.with(bytes).error; };
     const std::string cannot = "cannot read " + (small.folder / "other") + ": ";
     EXPECT_EQ(error(""), cannot + "it is empty");
-    EXPECT_EQ(error("10:00:00 localhost curl ESTABLISHED\n"),
-              cannot + "not a tcptrail recording: it is text");
+    EXPECT_EQ(error("10:00:00 localhost curl ESTABLISHED\n"), cannot + "not a tcptrail recording: it is text");
     EXPECT_EQ(error(std::string("\xd4\xc3\xb2\xa1\x02\x00", 6)),
               cannot + "not a tcptrail recording: it is a pcap file, of packets: tcpdump reads it");
     EXPECT_EQ(error(std::string(4096, '\0')),
               cannot + "not a tcptrail recording: its first bytes are not a recording's");
     std::string future = small.bytes;
     future[12] = 2;
-    EXPECT_EQ(error(future),
-              cannot +
-                  "its format is version 2.0, this tcptrail reads up to 1.x: use the tcptrail that "
-                  "recorded it, or a newer one");
+    EXPECT_EQ(error(future), cannot +
+                                 "its format is version 2.0, this tcptrail reads up to 1.x: use the tcptrail that "
+                                 "recorded it, or a newer one");
     EXPECT_EQ(read({small.folder.str()}).error,
               "cannot read " + small.folder.str() + ": it is a directory; give the recording's files");
     EXPECT_EQ(read({small.folder / "none"}).error,
@@ -162,8 +157,7 @@ TEST(Versions, ANewerMinorWithLongerHeadersIsRead) {
         header.insert(header.size() - 8, 16, '\x55');
         const auto length = static_cast<std::uint16_t>(header.size());
         std::memcpy(&header[length_at], &length, 2);
-        const std::uint64_t check =
-            header_check({reinterpret_cast<const std::uint8_t*>(header.data()), header.size()});
+        const std::uint64_t check = header_check({reinterpret_cast<const std::uint8_t*>(header.data()), header.size()});
         std::memcpy(&header[header.size() - 8], &check, 8);
         return header;
     };

@@ -90,8 +90,7 @@ TEST(FullDisk, ARingDropsItsOldestFilesAndGoesOn) {
     ASSERT_TRUE((*writer)->close());
     EXPECT_GT((*writer)->stats().dropped_files, 10u);
     EXPECT_EQ((*writer)->stats().unwritten, 0u);
-    std::string
-        warnings;  // on a machine that starves the writer's thread, one says that the disk is slow, too
+    std::string warnings;  // on a machine that starves the writer's thread, one says that the disk is slow, too
     while (const auto warning = (*writer)->take_warning()) warnings += *warning + "\n";
     EXPECT_NE(warnings.find("the ring drops its oldest files"), std::string::npos) << warnings;
     const Read back = read({disk / "f"});
@@ -171,8 +170,7 @@ TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
         char bytes[65536];
         ssize_t got = 0;
         pollfd ready{disk, POLLIN, 0};
-        while (::poll(&ready, 1, 1000) > 0 && (got = ::read(disk, bytes, sizeof bytes)) > 0)
-            out.write(bytes, got);
+        while (::poll(&ready, 1, 1000) > 0 && (got = ::read(disk, bytes, sizeof bytes)) > 0) out.write(bytes, got);
     });
     EXPECT_TRUE((*writer)->close());
     drain.join();

@@ -84,8 +84,7 @@ TEST(Killed, TwentyTimesUnderLoadTheFileIsReadableAndAtMostTheLastSecondIsMissin
     for (int batch = 0; batch < 5; ++batch) {
         std::vector<std::unique_ptr<Recorder>> recorders;
         for (std::uint64_t i = 0; i < 4; ++i) {
-            const std::int64_t lifetime_ns =
-                1'300'000'000 + static_cast<std::int64_t>(random() % 700'000'000);
+            const std::int64_t lifetime_ns = 1'300'000'000 + static_cast<std::int64_t>(random() % 700'000'000);
             recorders.push_back(std::make_unique<Recorder>(i, lifetime_ns));
             ASSERT_GT(recorders.back()->child, 0);
         }

@@ -44,8 +44,7 @@ int main(int argc, char** argv) {
     std::vector<std::size_t> starts;
     const auto flush = [&] {
         const auto start = Clock::now();
-        for (const std::size_t at : starts)
-            (void)(*writer)->append(*reinterpret_cast<const tt_head*>(&chunk[at]));
+        for (const std::size_t at : starts) (void)(*writer)->append(*reinterpret_cast<const tt_head*>(&chunk[at]));
         appending += Clock::now() - start;
         chunk.clear();
         starts.clear();
@@ -74,8 +73,7 @@ int main(int argc, char** argv) {
         static_cast<double>(disk) / static_cast<double>(records));
     std::printf("append: %.0f ns a record; %llu blocks, worst delay %lld ms, %llu unwritten\n",
                 std::chrono::duration<double, std::nano>(appending).count() / static_cast<double>(records),
-                static_cast<unsigned long long>(stats.blocks),
-                static_cast<long long>(stats.worst_delay.count()),
+                static_cast<unsigned long long>(stats.blocks), static_cast<long long>(stats.worst_delay.count()),
                 static_cast<unsigned long long>(stats.unwritten));
 
     for (int round = 0; round < 3; ++round) {
@@ -90,10 +88,9 @@ int main(int argc, char** argv) {
         }
         const double time = seconds_since(start);
         const auto& whole = (*reader)->completeness();
-        std::printf("read: %.3f s, %.1f million records/s, %.0f MB/s of records; most memory %ld MB; %s\n",
-                    time, static_cast<double>(whole.records) / time / 1e6,
-                    static_cast<double>(raw) / time / 1e6, resident_kb() / 1024,
-                    whole.line().value_or("whole").c_str());
+        std::printf("read: %.3f s, %.1f million records/s, %.0f MB/s of records; most memory %ld MB; %s\n", time,
+                    static_cast<double>(whole.records) / time / 1e6, static_cast<double>(raw) / time / 1e6,
+                    resident_kb() / 1024, whole.line().value_or("whole").c_str());
     }
     std::filesystem::remove(path);
     return 0;

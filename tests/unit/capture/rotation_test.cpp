@@ -148,8 +148,7 @@ TEST(Usage, WrongOptions) {
     EXPECT_EQ(Writer::open({.path = folder / "f", .files = 3}).error().exit, Exit::usage);
     const auto missing = Writer::open({.path = folder / "none/f"});
     ASSERT_FALSE(missing);
-    EXPECT_EQ(missing.error().message,
-              "cannot create " + (folder / "none/f") + ": No such file or directory");
+    EXPECT_EQ(missing.error().message, "cannot create " + (folder / "none/f") + ": No such file or directory");
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ void Traffic::begin(Pair& pair) {
 void Traffic::transitions(std::uint64_t count, const Sink& sink) {
     const std::uint64_t until = made_ + count;
     while (made_ < until) {
-        const auto pair = std::min_element(
-            pairs_.begin(), pairs_.end(), [](const Pair& a, const Pair& b) { return a.next_ns < b.next_ns; });
+        const auto pair = std::min_element(pairs_.begin(), pairs_.end(),
+                                           [](const Pair& a, const Pair& b) { return a.next_ns < b.next_ns; });
         now_ = std::max(now_, pair->next_ns);
         step(*pair, sink);
         pair->next_ns += 20'000 + below(60'000);
@@ -56,44 +56,33 @@ void Traffic::transitions(std::uint64_t count, const Sink& sink) {
 
 void Traffic::step(Pair& pair, const Sink& sink) {
     switch (pair.step++) {
-        case 0:
-            return open(pair, true, sink);
-        case 1:
-            return open(pair, false, sink);
-        case 2:
-            return move(pair, true, SYN_SENT, ESTABLISHED, true, sink);
-        case 3:
-            return move(pair, false, SYN_RECV, ESTABLISHED, false, sink);
+        case 0: return open(pair, true, sink);
+        case 1: return open(pair, false, sink);
+        case 2: return move(pair, true, SYN_SENT, ESTABLISHED, true, sink);
+        case 3: return move(pair, false, SYN_RECV, ESTABLISHED, false, sink);
         case 4: {
             const tt_step accept = head(pair, false, TT_ACCEPT, sizeof(tt_step), 0, 0, true);
             return sink(accept.head);
         }
-        case 5:
-            return move(pair, true, ESTABLISHED, FIN_WAIT1, true, sink);
-        case 6:
-            return move(pair, false, ESTABLISHED, CLOSE_WAIT, false, sink);
-        case 7:
-            return move(pair, true, FIN_WAIT1, FIN_WAIT2, false, sink);
-        case 8:
-            return move(pair, false, CLOSE_WAIT, LAST_ACK, true, sink);
+        case 5: return move(pair, true, ESTABLISHED, FIN_WAIT1, true, sink);
+        case 6: return move(pair, false, ESTABLISHED, CLOSE_WAIT, false, sink);
+        case 7: return move(pair, true, FIN_WAIT1, FIN_WAIT2, false, sink);
+        case 8: return move(pair, false, CLOSE_WAIT, LAST_ACK, true, sink);
         case 9:
             if (world_.time_wait) time_wait(pair, TT_TW_ENTER, sink);
             return;
         case 10:
             if (world_.time_wait) time_wait(pair, TT_TW_HASHED, sink);
             return;
-        case 11:
-            return close(pair, true, FIN_WAIT2, sink);
-        case 12:
-            return close(pair, false, LAST_ACK, sink);
+        case 11: return close(pair, true, FIN_WAIT2, sink);
+        case 12: return close(pair, false, LAST_ACK, sink);
         default:
             if (world_.time_wait) time_wait(pair, TT_TW_KILLED, sink);
             begin(pair);
     }
 }
 
-tt_step Traffic::head(const Pair& pair, bool client, tt_type type, std::size_t size, int from, int to,
-                      bool acted) {
+tt_step Traffic::head(const Pair& pair, bool client, tt_type type, std::size_t size, int from, int to, bool acted) {
     tt_step step{};
     step.head.size = static_cast<tt_u16>(size);
     step.head.type = type;
@@ -146,8 +135,7 @@ void Traffic::close(const Pair& pair, bool client, int from, const Sink& sink) {
 
 void Traffic::time_wait(const Pair& pair, unsigned event, const Sink& sink) {
     tt_timewait record{};
-    record.head =
-        head(pair, true, TT_TIMEWAIT, sizeof record, event == TT_TW_ENTER ? TIME_WAIT : 0, 0, false).head;
+    record.head = head(pair, true, TT_TIMEWAIT, sizeof record, event == TT_TW_ENTER ? TIME_WAIT : 0, 0, false).head;
     record.head.flags = 0;
     record.cookie = pair.client;
     record.event = event;
