@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 namespace tcptrail::cli {
 namespace {
@@ -41,14 +41,16 @@ Result<std::vector<T>> numbers(std::string_view option, const std::vector<std::s
         T number = 0;
         const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
         if (error != std::errc() || end != value.data() + value.size() || number < least) {
-            return wrong(option, value, fmt::format("not a number from {} to {}", least, std::numeric_limits<T>::max()));
+            return wrong(option, value,
+                         fmt::format("not a number from {} to {}", least, std::numeric_limits<T>::max()));
         }
         parsed.push_back(number);
     }
     return parsed;
 }
 
-Result<std::optional<std::chrono::nanoseconds>> duration(std::string_view option, const std::string& value, bool given) {
+Result<std::optional<std::chrono::nanoseconds>> duration(std::string_view option, const std::string& value,
+                                                         bool given) {
     if (!given) {
         return std::optional<std::chrono::nanoseconds>();
     }
@@ -162,8 +164,10 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     const auto list = [&](const char* names, std::vector<std::string>& to, const char* what) {
         return app.add_option(names, to, what)->delimiter(',')->allow_extra_args(false);
     };
-    const auto* duration_option = app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
-    const auto* interval_option = app.add_option("-i,--interval", raw.interval, "life: a summary after each such time, of that time");
+    const auto* duration_option =
+        app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
+    const auto* interval_option =
+        app.add_option("-i,--interval", raw.interval, "life: a summary after each such time, of that time");
     app.add_flag("-j,--json", raw.json, "JSON Lines");
     list("-p,--pid", raw.pids, "Process ids of owner, actor or closer");
     list("-c,--comm", raw.comms, "Process names of owner, actor or closer");
@@ -176,7 +180,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     list("--netns", raw.netns, "Network namespaces, by inode number");
     app.add_option("--hooks", raw.hooks, "auto, or tracepoint: as on a kernel without fentry")
         ->check(CLI::IsMember({"auto", "tracepoint"}));
-    const auto* btf_option = app.add_option("--btf", raw.btf, "BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing");
+    const auto* btf_option =
+        app.add_option("--btf", raw.btf, "BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing");
     app.add_option("--color", raw.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
     app.add_flag("-v,--verbose", raw.verbose, "Say on stderr what is done");
 
@@ -189,7 +194,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
-        return Answer{app.help()};
+        // app.help() would tell of the subcommand alone, which has no options of its own.
+        return Answer{app.get_formatter()->make_help(&app, app.get_name(), CLI::AppFormatMode::Normal)};
     } catch (const CLI::CallForVersion& version) {
         return Answer{std::string(version.what()) + "\n"};
     } catch (const CLI::ParseError& error) {
@@ -222,7 +228,9 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     options.json = raw.json;
     options.tracepoint_only = raw.hooks == "tracepoint";
     options.btf_file = raw.btf;
-    options.colour = raw.colour == "always" ? Colour::always : raw.colour == "never" ? Colour::never : Colour::automatic;
+    options.colour = raw.colour == "always"  ? Colour::always
+                     : raw.colour == "never" ? Colour::never
+                                             : Colour::automatic;
     options.verbose = raw.verbose;
     return options;
 }

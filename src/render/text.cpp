@@ -187,12 +187,12 @@ void Text::write_header(std::string& out, View view) {
     std::string line;
     switch (view) {
         case View::trace:
-            line = fmt::format("{:<15} {:>7} {:<15} {:<21} {:<21} {:<11}    {:<11} {:>9}", "TIME", "PID", "COMM", "LADDR:LPORT",
-                               "RADDR:RPORT", "OLD", "NEW", "MS");
+            line = fmt::format("{:<15} {:>7} {:<15} {:<21} {:<21} {:<11}    {:<11} {:>9}", "TIME", "PID", "COMM",
+                               "LADDR:LPORT", "RADDR:RPORT", "OLD", "NEW", "MS");
             break;
         case View::life:
-            line = fmt::format("{:<15} {:>7} {:<15} {:<21}  {:<21} {:>4} {:>4} {:>6} {}", "ENDED", "PID", "COMM", "LADDR:LPORT",
-                               "RADDR:RPORT", "SENT", "RECV", "LIFE", "REASON");
+            line = fmt::format("{:<15} {:>7} {:<15} {:<21}  {:<21} {:>4} {:>4} {:>6} {}", "ENDED", "PID", "COMM",
+                               "LADDR:LPORT", "RADDR:RPORT", "SENT", "RECV", "LIFE", "REASON");
             break;
     }
     out += paint(std::move(line), bold) + "\n";
@@ -236,12 +236,13 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
     if (summary.total.ended == 0) {
         return;
     }
-    out += paint(fmt::format("{:>8} {:>8} {:>6} {:>6} {:>6} {:>6} {:>7} {:<15} {:<23} {}", "ENDED", "RATE/S", "P50", "P90", "P99",
-                             "MAX", "PID", "COMM", "DESTINATION", "REASONS"),
+    out += paint(fmt::format("{:>8} {:>8} {:>6} {:>6} {:>6} {:>6} {:>7} {:<15} {:<23} {}", "ENDED", "RATE/S", "P50",
+                             "P90", "P99", "MAX", "PID", "COMM", "DESTINATION", "REASONS"),
                  bold) +
            "\n";
     constexpr std::size_t before_reasons = 8 + 1 + 8 + 1 + 27 + 1 + 7 + 1 + 15 + 1 + 23 + 1;
-    const auto line = [&](const report::LifeRow& row, std::string_view pid, std::string_view comm, std::string_view where) {
+    const auto line = [&](const report::LifeRow& row, std::string_view pid, std::string_view comm,
+                          std::string_view where) {
         fmt::format_to(std::back_inserter(out), "{:>8} {:>8} {} {:>7} {:<15} {:<23} {}\n", row.ended,
                        rate(row.ended, summary.window_ns), quantiles(row), pid, comm, where,
                        reasons(row, width - before_reasons));
@@ -262,13 +263,14 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
     }
     if (ended_shown < summary.total.ended) {
         fmt::format_to(std::back_inserter(out), "not shown: {} in {} (--json has all rows)\n",
-                       plural(summary.total.ended - ended_shown, "connection"), plural(summary.rows.size() - shown, "row"));
+                       plural(summary.total.ended - ended_shown, "connection"),
+                       plural(summary.rows.size() - shown, "row"));
     }
 }
 
 void Text::write_trace_end(std::string& out, const TraceEnd& end, const Context&) {
-    std::string line = fmt::format("{}, lost {}, missed {}, {}, {:.1f} s", plural(end.transitions, "transition"), end.lost,
-                                   end.missed, plural(end.incomplete_connections, "incomplete connection"),
+    std::string line = fmt::format("{}, lost {}, missed {}, {}, {:.1f} s", plural(end.transitions, "transition"),
+                                   end.lost, end.missed, plural(end.incomplete_connections, "incomplete connection"),
                                    static_cast<double>(end.window_ns) / 1e9);
     if (end.lost_other != 0) {
         line += fmt::format(", {} about owners lost", plural(end.lost_other, "record"));

@@ -84,7 +84,8 @@ bool Filter::matches_ends(const Endpoints& ends) const {
     if (ends.family == Family::ipv4 ? !ipv4 : !ipv6) {
         return false;
     }
-    if (!none_or_one_of(netns, ends.netns) || !none_or_one_of(lports, ends.lport) || !none_or_one_of(rports, ends.rport)) {
+    if (!none_or_one_of(netns, ends.netns) || !none_or_one_of(lports, ends.lport) ||
+        !none_or_one_of(rports, ends.rport)) {
         return false;
     }
     return addresses.empty() || std::any_of(addresses.begin(), addresses.end(), [&](const Cidr& cidr) {
@@ -104,9 +105,9 @@ bool Filter::matches_process(ProcessId id, const ProcessDirectory& processes) co
     if (!comms.empty() && std::none_of(comms.begin(), comms.end(), is_called)) {
         return false;
     }
-    return cgroups.empty() || (process->cgroup && std::any_of(cgroups.begin(), cgroups.end(), [&](const std::string& path) {
-                                   return is_below(*process->cgroup, path);
-                               }));
+    return cgroups.empty() ||
+           (process->cgroup && std::any_of(cgroups.begin(), cgroups.end(),
+                                           [&](const std::string& path) { return is_below(*process->cgroup, path); }));
 }
 
 bool Filter::matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const {

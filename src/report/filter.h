@@ -26,9 +26,10 @@ std::optional<Cidr> parse_cidr(std::string_view text);
 
 struct Filter {
     std::vector<std::uint32_t> pids;
-    std::vector<std::string> comms;  // of the process or the acting thread; the kernel keeps 15 bytes, so more are not compared
+    std::vector<std::string>
+        comms;  // of the process or the acting thread; the kernel keeps 15 bytes, so more are not compared
     std::vector<std::string> cgroups;  // v2 paths; those below match too
-    bool ipv4 = true;  // the socket's family: a v4-mapped connection is of an IPv6 socket
+    bool ipv4 = true;                  // the socket's family: a v4-mapped connection is of an IPv6 socket
     bool ipv6 = true;
     std::vector<std::uint16_t> lports;
     std::vector<std::uint16_t> rports;

@@ -33,7 +33,8 @@ public:
         if (count_ == 0) {
             return std::nullopt;
         }
-        const auto rank = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::ceil(part * static_cast<double>(count_))), 1, count_);
+        const auto rank = std::clamp<std::uint64_t>(
+            static_cast<std::uint64_t>(std::ceil(part * static_cast<double>(count_))), 1, count_);
         std::uint64_t seen = 0;
         for (const auto& [bucket, n] : buckets_) {
             seen += n;
@@ -52,7 +53,7 @@ private:
         if (value < 2 * per_octave) {
             return static_cast<std::uint16_t>(value);
         }
-        const int shift = std::bit_width(value) - 1 - fraction_bits;
+        const int shift = static_cast<int>(std::bit_width(value)) - 1 - fraction_bits;
         return static_cast<std::uint16_t>(static_cast<std::uint64_t>(shift) * per_octave + (value >> shift));
     }
 

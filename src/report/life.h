@@ -37,9 +37,9 @@ struct LifeRow {
 struct LifeSummary {
     MonoNs time = 0;
     std::uint64_t window_ns = 0;
-    LifeRow total;              // of all, the left out included; no owner, no destination
-    std::vector<LifeRow> rows;  // most ended first
-    std::uint64_t left_out = 0; // ended connections in no row, because the table was full
+    LifeRow total;               // of all, the left out included; no owner, no destination
+    std::vector<LifeRow> rows;   // most ended first
+    std::uint64_t left_out = 0;  // ended connections in no row, because the table was full
 };
 
 /// nullopt for an empty window.
