@@ -171,8 +171,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     app.add_flag("-j,--json", raw.json, "JSON Lines");
     list("-p,--pid", raw.pids, "Process ids of owner, actor or closer");
     list("-c,--comm", raw.comms, "Process names of owner, actor or closer");
-    app.add_flag("-4", raw.ipv4, "IPv4 sockets");
-    app.add_flag("-6", raw.ipv6, "IPv6 sockets");
+    app.add_flag("-4,--ipv4", raw.ipv4, "IPv4 sockets");
+    app.add_flag("-6,--ipv6", raw.ipv6, "IPv6 sockets");
     list("-L,--lport", raw.lports, "Local ports");
     list("-D,--rport", raw.rports, "Remote ports");
     list("-a,--addr", raw.addresses, "Addresses or ranges of either end: 10.0.0.0/8");
@@ -191,8 +191,16 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         command->fallthrough();
     }
 
+    // CLI11 takes -4 for a number where it stands behind a subcommand. Its parser wants the last word first.
+    std::vector<std::string> words(argv + 1, argv + argc);
+    std::reverse(words.begin(), words.end());
+    for (std::string& word : words) {
+        if (word == "-4" || word == "-6") {
+            word = word == "-4" ? "--ipv4" : "--ipv6";
+        }
+    }
     try {
-        app.parse(argc, argv);
+        app.parse(words);
     } catch (const CLI::CallForHelp&) {
         // app.help() would tell of the subcommand alone, which has no options of its own.
         return Answer{app.get_formatter()->make_help(&app, app.get_name(), CLI::AppFormatMode::Normal)};

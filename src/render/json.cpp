@@ -133,7 +133,7 @@ void connection_key(Writer& to, const Row& row, const Context& context) {
     known_field(to, "netns", row.ends.netns);
     field(to, "family", row.ends.family == Family::ipv4 ? "ipv4" : "ipv6");
     field(to, "laddr", to_string(row.ends.laddr, row.ends.family));
-    field(to, "lport", row.ends.lport);
+    known_field(to, "lport", row.ends.lport);  // null: connect() has not chosen one
     field(to, "raddr", to_string(row.ends.raddr, row.ends.family));
     field(to, "rport", row.ends.rport);
 }

@@ -96,6 +96,9 @@ void ConnectionTable::end(Connection& connection, const tt_close& close) {
 /// The row is told, and the connection leaves the table or stands in TIME_WAIT.
 void ConnectionTable::leave(Connection& connection, const tt_close& close, const std::optional<bool>& time_wait) {
     const std::uint64_t cookie = connection.cookie;
+    if (snapshot_open_) {
+        ended_[cookie] = close.step.head.time;
+    }
     if (static_cast<State>(close.step.head.old_state) != State::listen) {
         row_.time_wait = time_wait;
         finish(connection, close);
@@ -106,8 +109,8 @@ void ConnectionTable::leave(Connection& connection, const tt_close& close, const
     }
     const bool dead = (close.close_flags & TT_C_DEAD) != 0;
     const bool keeps = !dead && (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
-    const bool doubled = (close.step.head.flags & TT_F_OWNED) != 0;  // a backup's second record may follow
-    if (keeps || doubled) {
+    just_ended_[just_ended_count_++ % just_ended_.size()] = cookie;
+    if (keeps) {
         if (dormant_.size() >= limits_.dormant) {
             while (!dormant_order_.empty() && dormant_.size() >= limits_.dormant) {
                 dormant_.erase(dormant_order_.front());
@@ -186,7 +189,11 @@ void ConnectionTable::enter_time_wait(Connection& connection, const tt_close& cl
     if (exact_time_wait_) {
         connection.deadline += kTimeWaitAtMost;  // the hook tells; this is for the one whose record was lost
     }
-    (dead_fin_wait2 ? slow_expiries_ : expiries_).push_back({connection.deadline, connection.cookie});
+    if (dead_fin_wait2) {
+        slow_expiries_.emplace(connection.deadline, connection.cookie);
+    } else {
+        expiries_.push_back({connection.deadline, connection.cookie});
+    }
     waiting_[hash_of(connection.ends)] = connection.cookie;
 }
 
@@ -242,15 +249,21 @@ void ConnectionTable::advance(MonoNs now) {
             release(cookie);
         }
     }
-    for (auto* queue : {&expiries_, &slow_expiries_}) {
-        while (!queue->empty() && queue->front().at <= now) {
-            const Deadline due = queue->front();
-            queue->pop_front();
-            const Connection* connection = find_connection(due.cookie);
-            if (connection != nullptr && connection->deadline == due.at) {
-                end_time_wait(due.cookie, due.at, true);
-            }
+    const auto expire = [this](const Deadline& due) {
+        const Connection* connection = find_connection(due.cookie);
+        if (connection != nullptr && connection->deadline == due.at) {
+            end_time_wait(due.cookie, due.at, true);
         }
+    };
+    while (!expiries_.empty() && expiries_.front().at <= now) {
+        const Deadline due = expiries_.front();
+        expiries_.pop_front();
+        expire(due);
+    }
+    while (!slow_expiries_.empty() && slow_expiries_.begin()->first <= now) {
+        const Deadline due{slow_expiries_.begin()->first, slow_expiries_.begin()->second};
+        slow_expiries_.erase(slow_expiries_.begin());
+        expire(due);
     }
 }
 

@@ -11,8 +11,11 @@ using track::Connection;
 
 void ConnectionTable::on_snapshot(const tt_snapshot& record) {
     const bool end = (record.head.flags & TT_F_END) != 0;
+    snapshot_open_ = true;
     if ((record.what & TT_SNAP_MARK) != 0 && end) {
         snapshot_done_ = true;
+        snapshot_open_ = false;
+        ended_.clear();
     }
     if ((record.what & TT_SNAP_SOCKETS) == 0) {
         return;
@@ -48,6 +51,9 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     } else {
         if (state == State::time_wait || state == State::close || dormant_.contains(row.cookie)) {
             return;
+        }
+        if (const auto ended = ended_.find(row.cookie); ended != ended_.end() && row.head.time <= ended->second) {
+            return;  // the row was read before the end that the stream told first
         }
         connection = &create(row.cookie);
         connection->before_trace = true;

@@ -298,9 +298,12 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     }
     Connection* connection = find_connection(step.cookie);
     if ((step.head.flags & TT_F_BACKUP) != 0) {
-        const bool again = connection != nullptr && connection->state == fresh && connection->last_old == old;
-        const auto gone = dormant_.find(step.cookie);
-        if (again || (connection == nullptr && gone != dormant_.end() && fresh == State::close)) {
+        const bool again = connection != nullptr && connection->last_old == old &&
+                           (connection->state == fresh ||
+                            (fresh == State::close && connection->state == State::time_wait));
+        const bool gone = connection == nullptr && fresh == State::close &&
+                          std::find(just_ended_.begin(), just_ended_.end(), step.cookie) != just_ended_.end();
+        if (again || gone) {
             ++duplicates_;  // both programs saw it
             return;
         }
@@ -309,18 +312,21 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     if (connection != nullptr && old == State::close &&
         (connection->state == State::time_wait || connection->held)) {
         const std::uint32_t generation = connection->generation;
+        const MonoNs closed = connection->last_time;
         if (connection->held) {
             release(step.cookie);
         } else {
             erase(step.cookie);
         }
-        dormant_[step.cookie] = {step.head.time, generation, false};
+        dormant_[step.cookie] = {closed, generation, false};
         connection = nullptr;
     }
     if (connection == nullptr) {
         connection = &begin(step, old, fresh);
     } else if (connection->state != old) {
-        mark_incomplete(*connection);
+        if (connection->state != State::none) {  // none: only its addresses have come so far
+            mark_incomplete(*connection);
+        }
         connection->in_state_known = false;
     }
     if (open != nullptr) {

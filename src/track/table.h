@@ -3,7 +3,9 @@
 // it is comes from the records, so a recording gives the same answer as the kernel did.
 #pragma once
 
+#include <array>
 #include <deque>
+#include <map>
 #include <vector>
 
 #include <tcptrail/rows.h>
@@ -102,13 +104,17 @@ private:
     std::deque<std::uint64_t> dormant_order_;
     std::deque<Deadline> holds_;
     std::deque<Deadline> expiries_;       // TIME_WAIT
-    std::deque<Deadline> slow_expiries_;  // the dead FIN_WAIT2 kind
+    std::multimap<MonoNs, std::uint64_t> slow_expiries_;  // the dead FIN_WAIT2 kind: each has its own time-out
+    tsl::robin_map<std::uint64_t, MonoNs> ended_;  // since the snapshot under way began
 
     MonoNs start_ = 0;
     MonoNs now_ = 0;
     MonoNs end_ = 0;
     MonoNs snapshot_began_ = 0;
     std::uint32_t snapshot_ = 0;
+    std::array<std::uint64_t, 64> just_ended_{};  // a backup's second record of an end follows at once, if ever
+    std::size_t just_ended_count_ = 0;
+    bool snapshot_open_ = false;  // between its first record and its mark
     bool snapshot_done_ = false;
     bool exact_time_wait_ = false;  // fentry serves
     bool accepts_seen_ = false;     // an accept hook serves

@@ -73,7 +73,7 @@ TEST(Transitions, ReconnectIsTheNextGeneration) {
     EXPECT_EQ(t.endings[1].lifetime_ns, 3'000'000u);
 }
 
-TEST(Transitions, DISABLED_ReconnectWhileTheRowIsHeldKnowsWhenTheCloseBegan) {
+TEST(Transitions, ReconnectWhileTheRowIsHeldKnowsWhenTheCloseBegan) {
     Trail& t = client_open()
                    .fin_received(1ms)
                    .fin_sent(1ms)
@@ -104,7 +104,7 @@ TEST(Backup, DuplicateOfALastTransition) {
     EXPECT_EQ(t.table().trace_end().transitions, 3u);
 }
 
-TEST(Backup, DISABLED_DuplicateOfAnEntryIntoTimeWait) {
+TEST(Backup, DuplicateOfAnEntryIntoTimeWait) {
     Trail& t = client_open()
                    .fin_sent(5ms)
                    .fin_acked(1ms)
@@ -116,7 +116,7 @@ TEST(Backup, DISABLED_DuplicateOfAnEntryIntoTimeWait) {
     EXPECT_EQ(t.table().trace_end().incomplete_connections, 0u);
 }
 
-TEST(Backup, DISABLED_DuplicateOfALastTransitionInSoftirq) {
+TEST(Backup, DuplicateOfALastTransitionInSoftirq) {
     Trail& t = client_open().fin_received(1ms).fin_sent(1ms).closed(1ms).twice();
     EXPECT_EQ(t.endings.size(), 1u);
     EXPECT_EQ(t.table().trace_end().incomplete_connections, 0u);
@@ -200,7 +200,7 @@ TEST(TimeWait, DeadFinWait2) {
     EXPECT_TRUE(t.transitions.back().inferred);
 }
 
-TEST(TimeWait, DISABLED_ALongFinTimeoutDoesNotKeepAShortOne) {
+TEST(TimeWait, ALongFinTimeoutDoesNotKeepAShortOne) {
     Trail& t = client_open().fin_sent(5ms).fin_acked(1ms).closed(1ms, {.close_flags = TT_C_DEAD, .fin_timeout_s = 60});
     t.connect(C, A).established(1ms).fin_sent(1ms).fin_acked(1ms).closed(1ms, kNoFinYet);
     t.tick(67s);
