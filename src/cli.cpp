@@ -202,7 +202,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     try {
         app.parse(words);
     } catch (const CLI::CallForHelp&) {
-        return Answer{app.help()};
+        // app.help() would tell of the subcommand alone, which has no options of its own.
+        return Answer{app.get_formatter()->make_help(&app, app.get_name(), CLI::AppFormatMode::Normal)};
     } catch (const CLI::CallForVersion& version) {
         return Answer{std::string(version.what()) + "\n"};
     } catch (const CLI::ParseError& error) {

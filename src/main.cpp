@@ -132,6 +132,10 @@ private:
 int run(const cli::Options& options) {
     set_log(options.verbose);
     set_signals();
+    if (options.verbose) {
+        collect::set_libbpf_log(
+            [](std::string_view text) { spdlog::debug("{}", text.substr(0, text.find_last_not_of('\n') + 1)); });
+    }
     auto source = collect::LiveSource::open(live_options(options));
     if (!source) {
         return failed(source.error());

@@ -53,7 +53,7 @@ private:
         if (value < 2 * per_octave) {
             return static_cast<std::uint16_t>(value);
         }
-        const int shift = std::bit_width(value) - 1 - fraction_bits;
+        const int shift = static_cast<int>(std::bit_width(value)) - 1 - fraction_bits;
         return static_cast<std::uint16_t>(static_cast<std::uint64_t>(shift) * per_octave + (value >> shift));
     }
 
