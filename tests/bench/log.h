@@ -2,6 +2,8 @@
 /* One CPU's log, as the program writes it and the reader maps it: this head, then the bytes. Positions only grow; the offset
  * is position & mask. Records are multiples of 8 bytes. */
 #pragma once
+
+#include <linux/types.h>
 #ifndef __bpf__
 #include <stdint.h>
 #define LOG_U64 uint64_t
