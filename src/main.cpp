@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -102,8 +103,14 @@ public:
 
 private:
     void tell() {
+        std::string missing;  // all that is missing at once is one line
         for (; told_ < source_.notes().size(); ++told_) {
-            say(source_.notes()[told_]);
+            missing += (missing.empty() ? "" : "; ") + source_.notes()[told_];
+        }
+        if (!missing.empty() && (ready_ || source_.ready())) {
+            say(missing);
+        } else if (!missing.empty()) {
+            told_ = 0;  // the snapshot may add to it
         }
         if (!ready_ && source_.ready()) {
             ready_ = true;

@@ -89,7 +89,8 @@ void read_sockets(const Options& options, int link, std::uint32_t kind, Snapshot
         result.note = "sockets that stood before the trace in " + std::to_string(denied) +
                       " other network namespaces are not seen (setns: " + std::strerror(denied_error) +
                       "): that needs CAP_SYS_ADMIN";
-    else if (hidden && access("/proc/1/ns/net", F_OK) != 0)  // else these are zombies, which have none
+    else if (hidden > 1 &&
+             access("/proc/1/ns/net", F_OK) != 0)  // one: an init that nobody may look into; readable: zombies
         result.note = "the network namespaces of " + std::to_string(hidden) +
                       " processes cannot be looked up: that needs CAP_SYS_PTRACE; sockets that stood there before the "
                       "trace are not seen";
