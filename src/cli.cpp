@@ -15,9 +15,9 @@ namespace {
 
 /// What the options say, before their values are judged.
 struct Raw {
-    std::string duration, interval, btf;
+    std::string duration, interval, btf, write;
     std::string hooks = "auto", colour = "auto";
-    std::vector<std::string> pids, comms, lports, rports, addresses, cgroups, netns;
+    std::vector<std::string> read, pids, comms, lports, rports, addresses, cgroups, netns;
     bool ipv4 = false, ipv6 = false, json = false, verbose = false;
 };
 
@@ -164,10 +164,13 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     const auto list = [&](const char* names, std::vector<std::string>& to, const char* what) {
         return app.add_option(names, to, what)->delimiter(',')->allow_extra_args(false);
     };
+    app.add_option("-r,--read", raw.read, "Recordings instead of the live kernel; needs no privilege")
+        ->allow_extra_args(false);
+    const auto* write_option = app.add_option("-w,--write", raw.write, "Writes a recording of this run, too");
     const auto* duration_option =
         app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
     const auto* interval_option =
-        app.add_option("-i,--interval", raw.interval, "life: a summary after each such time, of that time");
+        app.add_option("-i,--interval", raw.interval, "A report after each such time, of that time");
     app.add_flag("-j,--json", raw.json, "JSON Lines");
     list("-p,--pid", raw.pids, "Process ids of owner, actor or closer");
     list("-c,--comm", raw.comms, "Process names of owner, actor or closer");
@@ -185,8 +188,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     app.add_option("--color", raw.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
     app.add_flag("-v,--verbose", raw.verbose, "Say on stderr what is done");
 
-    for (CLI::App* command : {app.add_subcommand("trace", "Every state transition, as it happens (the default)"),
-                              app.add_subcommand("life", "One line for each ended connection, then a summary")}) {
+    for (const ViewKind& kind : view_kinds()) {
+        CLI::App* const command = app.add_subcommand(kind.name, kind.help);
         command->set_help_flag();
         command->fallthrough();
     }
@@ -211,7 +214,12 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     }
 
     Options options;
-    options.view = app.got_subcommand("life") ? render::View::life : render::View::trace;
+    for (const ViewKind& kind : view_kinds()) {
+        if (app.got_subcommand(kind.name)) {
+            options.view = kind.view;
+        }
+    }
+    const ViewKind& kind = kind_of(options.view);
     const auto stop_after = duration("--duration", raw.duration, duration_option->count() > 0);
     if (!stop_after) {
         return tl::unexpected(stop_after.error());
@@ -220,8 +228,17 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     if (!repeat) {
         return tl::unexpected(repeat.error());
     }
-    if (*repeat && options.view == render::View::trace) {
-        return fail(Exit::usage, "--interval repeats a report and trace has none; use life");
+    if (*repeat && !kind.repeats) {
+        return fail(Exit::usage, fmt::format("--interval repeats a report and {} has none", kind.name));
+    }
+    if (write_option->count() > 0 && raw.write.empty()) {
+        return wrong("--write", raw.write, "empty file name");
+    }
+    if (options.view == View::record && raw.write.empty()) {
+        return fail(Exit::usage, "record needs -w FILE: where the recording goes");
+    }
+    if (!raw.read.empty() && (!raw.write.empty() || duration_option->count() > 0)) {
+        return fail(Exit::usage, "-r reads recordings; -w and -d are for the live kernel");
     }
     if (btf_option->count() > 0 && raw.btf.empty()) {
         return wrong("--btf", raw.btf, "empty file name");
@@ -232,7 +249,9 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     }
     options.duration = *stop_after;
     options.interval = *repeat;
-    options.filter = std::move(*rows);
+    options.settings.filter = std::move(*rows);
+    options.read = raw.read;
+    options.write = raw.write;
     options.json = raw.json;
     options.tracepoint_only = raw.hooks == "tracepoint";
     options.btf_file = raw.btf;

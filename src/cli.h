@@ -6,22 +6,25 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <tcptrail/result.h>
 
-#include "render/renderer.h"
-#include "report/filter.h"
+#include "view/kind.h"
+#include "view/view.h"
 
 namespace tcptrail::cli {
 
 enum class Colour { automatic, always, never };
 
 struct Options {
-    render::View view = render::View::trace;
-    std::optional<std::chrono::nanoseconds> duration;  // nullopt: until a signal
+    View view = View::trace;
+    std::vector<std::string> read;                     // recordings; empty: the live kernel
+    std::string write;                                 // a recording of this run; empty: none
+    std::optional<std::chrono::nanoseconds> duration;  // nullopt: until a signal, or as the view's kind says
     std::optional<std::chrono::nanoseconds> interval;  // nullopt: one report, at the end
     bool json = false;
-    report::Filter filter;
+    view::Settings settings;
     bool tracepoint_only = false;
     std::string btf_file;  // empty: the running kernel's
     Colour colour = Colour::automatic;

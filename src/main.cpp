@@ -14,9 +14,11 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "capture/reader.h"
 #include "cli.h"
 #include "collect/live_source.h"
 #include "pipeline.h"
+#include "recorder.h"
 #include "render/json.h"
 #include "render/output.h"
 #include "render/text.h"
@@ -72,27 +74,45 @@ bool use_colour(cli::Colour colour) {
 
 collect::Options live_options(const cli::Options& options) {
     collect::Options live;
-    live.netns = options.filter.netns;
-    live.ipv4 = options.filter.ipv4;
-    live.ipv6 = options.filter.ipv6;
-    live.lports = options.filter.lports;
-    live.rports = options.filter.rports;
+    const report::Filter& filter = options.settings.filter;
+    const ViewKind& kind = kind_of(options.view);
+    live.netns = filter.netns;
+    live.ipv4 = filter.ipv4;
+    live.ipv6 = filter.ipv6;
+    live.lports = filter.lports;
+    live.rports = filter.rports;
+    live.final_snapshot = kind.snapshots;
+    if (kind.snapshots && options.interval) {
+        live.report_every = *options.interval;
+    }
     live.tracepoint_only = options.tracepoint_only;
     live.btf_file = options.btf_file;
     return live;
 }
 
-/// Passes on what a live source has to say and stops it in time.
+/// When the run ends, if no signal ends it before: counted from ready.
+std::optional<std::chrono::nanoseconds> run_time(const cli::Options& options) {
+    const ViewKind& kind = kind_of(options.view);
+    if (options.duration) {
+        return options.duration;
+    }
+    if (kind.at_once && !options.interval) {
+        return std::chrono::nanoseconds(0);
+    }
+    return kind.duration;
+}
+
+/// Passes on what a live source and the recorder have to say, and stops the source in time.
 class Conductor {
 public:
-    Conductor(collect::LiveSource& source, std::optional<std::chrono::nanoseconds> duration)
-        : source_(source), duration_(duration) {}
+    Conductor(collect::LiveSource& source, Recorder* recorder, std::optional<std::chrono::nanoseconds> duration)
+        : source_(source), recorder_(recorder), duration_(duration) {}
 
     std::chrono::milliseconds before_poll() {
         constexpr std::chrono::milliseconds longest = 100ms;  // an event is shown within this time
         tell();
         const auto now = SteadyClock::now();
-        if (stop_asked != 0 || (deadline_ && now >= *deadline_)) {
+        if (stop_asked != 0 || (deadline_ && now >= *deadline_) || (recorder_ != nullptr && recorder_->error())) {
             stop();
         }
         if (stopped_ || !deadline_) {
@@ -112,6 +132,11 @@ private:
         } else if (!missing.empty()) {
             told_ = 0;  // the snapshot may add to it
         }
+        if (recorder_ != nullptr) {
+            if (const auto warning = recorder_->take_warning()) {
+                say(*warning);
+            }
+        }
         if (!ready_ && source_.ready()) {
             ready_ = true;
             say("tracing");
@@ -129,12 +154,55 @@ private:
     }
 
     collect::LiveSource& source_;
+    Recorder* recorder_;                                // nullptr: nothing is recorded
     std::optional<std::chrono::nanoseconds> duration_;  // counted from ready
     std::optional<SteadyClock::time_point> deadline_;
     std::size_t told_ = 0;
     bool ready_ = false;
     bool stopped_ = false;
 };
+
+/// A run of which the first failure is the exit status and the line on stderr.
+int ended(const Result<void>& first, const Result<void>& second) {
+    if (!first) {
+        return failed(first.error());
+    }
+    return second ? static_cast<int>(Exit::done) : failed(second.error());
+}
+
+int run_live(const cli::Options& options, PipelineOptions pipeline, render::Renderer& renderer,
+             render::Output& output) {
+    std::unique_ptr<Recorder> recorder;
+    auto source = collect::LiveSource::open(live_options(options));
+    if (!source) {
+        return failed(source.error());
+    }
+    if (!options.write.empty()) {
+        auto opened = Recorder::open(options.write);
+        if (!opened) {
+            return failed(opened.error());
+        }
+        recorder = std::move(*opened);
+        pipeline.record = [&recorder](const tt_head& record) { recorder->take(record); };
+    }
+    Conductor conductor(**source, recorder.get(), run_time(options));
+    const auto done = run_pipeline(**source, pipeline, renderer, output, [&] { return conductor.before_poll(); });
+    return ended(recorder ? recorder->close() : Result<void>(), done);
+}
+
+int run_recorded(const cli::Options& options, const PipelineOptions& pipeline, render::Renderer& renderer,
+                 render::Output& output) {
+    auto source = capture::Reader::open(options.read);
+    if (!source) {
+        return failed(source.error());
+    }
+    const auto go_on = [] { return stop_asked == 0 ? std::optional(0ms) : std::nullopt; };
+    const auto done = run_pipeline(**source, pipeline, renderer, output, go_on);
+    if (const auto missing = (*source)->completeness().line()) {
+        say(*missing);
+    }
+    return ended(done, {});
+}
 
 int run(const cli::Options& options) {
     set_log(options.verbose);
@@ -143,10 +211,6 @@ int run(const cli::Options& options) {
         collect::set_libbpf_log(
             [](std::string_view text) { spdlog::debug("{}", text.substr(0, text.find_last_not_of('\n') + 1)); });
     }
-    auto source = collect::LiveSource::open(live_options(options));
-    if (!source) {
-        return failed(source.error());
-    }
     std::unique_ptr<render::Renderer> renderer;
     if (options.json) {
         renderer = std::make_unique<render::Json>();
@@ -154,10 +218,9 @@ int run(const cli::Options& options) {
         renderer = std::make_unique<render::Text>(use_colour(options.colour));
     }
     render::Output output(STDOUT_FILENO);
-    Conductor conductor(**source, options.duration);
-    const auto done = run_pipeline(**source, {options.view, options.filter, options.interval}, *renderer, output,
-                                   [&] { return conductor.before_poll(); });
-    return done ? static_cast<int>(Exit::done) : failed(done.error());
+    const PipelineOptions pipeline{options.view, options.settings, options.interval, {}};
+    return options.read.empty() ? run_live(options, pipeline, *renderer, output)
+                                : run_recorded(options, pipeline, *renderer, output);
 }
 
 int start(int argc, char** argv) {

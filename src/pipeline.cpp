@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline.h"
 
-#include "report/life.h"
+#include <string>
+
 #include "track/table.h"
 
 namespace tcptrail {
@@ -10,79 +11,97 @@ namespace {
 class Pipeline final : private TrackObserver {
 public:
     Pipeline(const PipelineOptions& options, render::Renderer& renderer, render::Output& output)
-        : options_(options), renderer_(renderer), output_(output), table_(*this) {}
+        : options_(options),
+          renderer_(renderer),
+          output_(output),
+          table_(*this),
+          view_(view::make_view(options.view, {options.settings, table_, renderer, context_, output})) {}
 
     Result<void> run(RecordSource& source, const BeforePoll& before_poll) {
         renderer_.write_header(output_.text(), options_.view);
-        for (bool more = true; more;) {
+        std::optional<Error> error;
+        for (bool more = true; more && !error;) {
             flush();
-            if (!flushed_ || *flushed_ == render::Reader::gone) {
+            const auto wait = before_poll();
+            if (!is_wanted() || !wait) {
                 break;
             }
-            const auto polled = source.poll(before_poll(), [this](const tt_head& record) { take(record); });
+            const auto polled = source.poll(*wait, [this](const tt_head& record) { take(record); });
             if (!polled) {
-                flush();
-                return tl::unexpected(polled.error());
+                error = polled.error();
+            } else {
+                more = *polled == Poll::more;
             }
-            more = *polled == Poll::more;
         }
         finish();
+        if (error) {
+            return tl::unexpected(*error);
+        }
         return flushed_ ? Result<void>() : tl::unexpected(flushed_.error());
     }
 
 private:
     void take(const tt_head& record) {
-        cut_intervals(record.time);
+        if (options_.record) {
+            options_.record(record);
+        }
+        if (!is_wanted()) {
+            return;
+        }
+        if (options_.interval && !by_marks_) {
+            cut_intervals(record.time);
+        }
         table_.apply(record);
+        view_->on_record(record);
+        if (record.type == TT_START) {
+            by_marks_ = options_.interval &&
+                        table_.start_setting("report_every_ns") == std::to_string(options_.interval->count());
+        } else if (by_marks_ && is_report_mark(record)) {
+            cut(record.time);
+        }
         if (output_.is_full()) {
             flush();
         }
     }
 
+    /// A snapshot made for a report is whole, and it is not the one with which the run ends.
+    static bool is_report_mark(const tt_head& record) {
+        if (record.type != TT_SNAPSHOT || record.size < sizeof(tt_snapshot) || (record.flags & TT_F_END) == 0) {
+            return false;
+        }
+        const std::uint32_t what = reinterpret_cast<const tt_snapshot&>(record).what;
+        return (what & TT_SNAP_MARK) != 0 && (what & TT_SNAP_REPORT) != 0 && (what & TT_SNAP_LAST) == 0;
+    }
+
     /// Reports whose time is over when something happens at `time`.
     void cut_intervals(MonoNs time) {
-        if (!options_.interval || table_.start() == 0) {
+        if (table_.start() == 0) {
             return;
         }
         const auto step = static_cast<std::uint64_t>(options_.interval->count());
-        if (cut_ == 0) {
-            cut_ = table_.start();
-        }
-        while (time >= cut_ + step && is_wanted()) {
-            write_life(cut_ + step);
+        while (time >= cut_from() + step && is_wanted()) {
+            cut(cut_from() + step);
         }
     }
 
-    void write_life(MonoNs until) {
-        const MonoNs from = cut_ != 0 ? cut_ : table_.start();
-        renderer_.write_life(output_.text(), life_.summary(from, until), context_);
-        life_.clear();
+    MonoNs cut_from() const { return cut_ != 0 ? cut_ : table_.start(); }
+
+    void cut(MonoNs until) {
+        view_->cut(cut_from(), until);
         cut_ = until;
         if (output_.is_full()) {
             flush();
         }
     }
 
-    void on_transition(const TransitionRow& row) override {
-        if (options_.view == render::View::trace && options_.filter.matches(row, table_)) {
-            renderer_.write_transition(output_.text(), row, context_);
-        }
-    }
-
-    void on_ended(const ConnectionRow& row) override {
-        if (options_.view == render::View::life && options_.filter.matches(row, table_)) {
-            renderer_.write_connection(output_.text(), row, context_);
-            life_.add(row, table_);
-        }
-    }
+    void on_transition(const TransitionRow& row) override { view_->on_transition(row); }
+    void on_ended(const ConnectionRow& row) override { view_->on_ended(row); }
 
     void finish() {
         if (!is_wanted()) {
             return;
         }
-        if (options_.view == render::View::life) {
-            write_life(table_.now());
-        }
+        cut(table_.now());
         renderer_.write_trace_end(output_.text(), table_.trace_end(), context_);
         flush();
     }
@@ -104,8 +123,9 @@ private:
     render::Output& output_;
     ConnectionTable table_;
     render::Context context_{table_, table_.clock()};
-    report::LifeReport life_;
-    MonoNs cut_ = 0;  // where the present interval began; 0: at the start
+    std::unique_ptr<view::View> view_;
+    bool by_marks_ = false;  // the source makes a snapshot for each report: cut there
+    MonoNs cut_ = 0;         // where the present interval began; 0: at the start
     Result<render::Reader> flushed_ = render::Reader::there;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only loop: records from a source through the tracker to rows and lines.
+// The only loop: records from a source to the recorder, through the tracker, to a view's rows and lines.
 #pragma once
 
 #include <chrono>
@@ -11,18 +11,20 @@
 
 #include "render/output.h"
 #include "render/renderer.h"
-#include "report/filter.h"
+#include "view/view.h"
 
 namespace tcptrail {
 
 struct PipelineOptions {
-    render::View view = render::View::trace;
-    report::Filter filter;
+    View view = View::trace;
+    view::Settings settings;
     std::optional<std::chrono::nanoseconds> interval;  // of reports, in event time
+    RecordHandler record;                              // hears each record first: the recorder; may be empty
 };
 
-/// Called before each poll: steers the run (stops the source in time) and says how long the poll may wait.
-using BeforePoll = std::function<std::chrono::milliseconds()>;
+/// Called before each poll: steers the run (stops the source in time) and says how long the poll may wait. nullopt: the
+/// run is over, whatever the source still holds.
+using BeforePoll = std::function<std::optional<std::chrono::milliseconds>()>;
 
 /// Runs until the source ends or nobody reads the output any more, then writes the report and the trace_end line.
 /// What was shown before an error stays shown.

@@ -191,7 +191,7 @@ struct tt_start {
     struct tt_head head;
     tt_u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
     tt_u64 boottime_offset_ns; /* CLOCK_BOOTTIME - CLOCK_MONOTONIC */
-    /* text: version, kernel, machine, boot_id, hooks, filters */
+    /* text: version, kernel, machine, boot_id, cpus, hook.*, report_every_ns */
 };
 
 enum tt_snapshot_what {
@@ -201,6 +201,7 @@ enum tt_snapshot_what {
     TT_SNAP_RESYNC = 1 << 3,  /* made because something was lost */
     TT_SNAP_REPORT = 1 << 4,  /* made for a report */
     TT_SNAP_MARK = 1 << 5,    /* end of a whole set, all namespaces: reports may be cut here */
+    TT_SNAP_LAST = 1 << 6,    /* the run ends with this one: its report is cut at TT_END */
 };
 
 struct tt_snapshot {

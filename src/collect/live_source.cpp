@@ -62,6 +62,7 @@ struct LiveSource::State {
     std::uint64_t next_drain = 0;
     std::uint64_t next_misses = 0;
     std::uint64_t next_resync = 0;
+    std::uint64_t next_report = 0;
     std::uint64_t misses_at_start = 0;
     std::uint64_t caught_at_start = 0;
     tt_counters told{};    // in the last TT_COUNTERS
@@ -172,7 +173,7 @@ struct LiveSource::State {
     Result<Poll> finish(const RecordHandler& handler) {
         // The last snapshot is made while the hooks still run: it and the events before it then say the same.
         std::optional<Error> error;
-        if (options.final_snapshot) error = snapshot(TT_SNAP_REPORT, true, handler);
+        if (options.final_snapshot) error = snapshot(TT_SNAP_REPORT | TT_SNAP_LAST, true, handler);
         set(shared().enabled, 0);
         drain_until_empty([&](const tt_head& record) { deliver(record, handler); });
         tell_counters(read_counters(true), handler);
@@ -182,6 +183,13 @@ struct LiveSource::State {
         ended = true;
         if (error) return tl::unexpected<Error>(*error);
         return Poll::end;
+    }
+
+    void request_report(std::uint64_t time) {
+        const auto every = static_cast<std::uint64_t>(options.report_every.count());
+        if (every == 0 || time < next_report) return;
+        next_report += ((time - next_report) / every + 1) * every;  // none is made up for
+        requested |= TT_SNAP_REPORT;
     }
 
     /// The next pause: shorter the more of the ring the last one filled.
@@ -208,8 +216,9 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     record.head = make_head(TT_START);
     record.realtime_offset_ns = offset_ns(CLOCK_REALTIME);
     record.boottime_offset_ns = offset_ns(CLOCK_BOOTTIME);
-    state->start.append_with_text(record, start_text(state->loaded));
-    state->last_handed = monotonic_ns();
+    state->start.append_with_text(record, start_text(state->loaded, state->options));
+    state->last_handed = record.head.time;
+    state->next_report = record.head.time + static_cast<std::uint64_t>(state->options.report_every.count());
     state->misses_at_start = main_program_misses(state->loaded);
     state->caught_at_start = *const_cast<volatile tt_u64*>(&state->shared().caught);
     State::set(state->shared().addresses, 1);
@@ -228,13 +237,13 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
     const std::uint64_t until = monotonic_ns() + wait;
     std::uint64_t now = monotonic_ns();
     while (true) {
+        if (state.stopping && state.ready) return state.finish(handler);
         if (const std::uint32_t what = state.requested.exchange(0)) {
             if (auto error = state.snapshot(what, false, handler)) return tl::unexpected<Error>(*error);
             now = state.last_handed = monotonic_ns();
             state.check_counters(now, handler);
             return Poll::more;
         }
-        if (state.stopping) return state.finish(handler);
         const std::uint64_t sleep_to = std::min(state.next_drain, until);
         if (sleep_to > now) {
             std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_to - now));
@@ -245,6 +254,7 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
         now = monotonic_ns();
         state.next_drain = got >= drain_at_most ? now : now + state.pause();
         state.check_counters(now, handler);
+        state.request_report(now);
         if (got) {
             state.last_handed = now;
             return Poll::more;

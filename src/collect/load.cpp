@@ -123,7 +123,7 @@ std::uint64_t main_program_misses(const Loaded& loaded) {
     return info.recursion_misses;
 }
 
-std::string start_text(const Loaded& loaded) {
+std::string start_text(const Loaded& loaded, const Options& options) {
     const utsname name = kernel_name();
     std::string boot_id;
     std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
@@ -138,6 +138,7 @@ std::string start_text(const Loaded& loaded) {
     add("hook.time_wait", loaded.hooks.time_wait);
     add("hook.reset", loaded.hooks.reset);
     add("cpus", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
+    if (options.report_every.count() > 0) add("report_every_ns", std::to_string(options.report_every.count()));
     return text;
 }
 

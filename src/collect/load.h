@@ -30,6 +30,6 @@ Result<Loaded> load_programs(Options& options);
 std::uint64_t main_program_misses(const Loaded& loaded);
 
 /// The text of TT_START: lines key=value.
-std::string start_text(const Loaded& loaded);
+std::string start_text(const Loaded& loaded, const Options& options);
 
 }  // namespace tcptrail::collect

@@ -27,7 +27,4 @@ private:
     rapidjson::Writer<rapidjson::StringBuffer> writer_{buffer_};
 };
 
-/// "2024-05-01T12:00:00.123456789Z" of nanoseconds since the epoch.
-std::string rfc3339(std::uint64_t wall_ns);
-
 }  // namespace tcptrail::render

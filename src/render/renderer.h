@@ -7,10 +7,9 @@
 #include <tcptrail/rows.h>
 
 #include "report/life.h"
+#include "view/kind.h"
 
 namespace tcptrail::render {
-
-enum class View { trace, life };
 
 /// What rows refer to. Both outlive the renderer's use of them.
 struct Context {

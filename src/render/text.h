@@ -34,9 +34,4 @@ private:
     std::string hms_;
 };
 
-/// Six characters at most: "870us", "12.3ms", "1.234s", "2m05s", "3h20m", "12d04h"; "-" where not known.
-std::string short_duration(std::optional<std::uint64_t> ns);
-/// Four characters at most, powers of 1000: "999", "1.2k", "15M"; "-" where not known.
-std::string short_count(std::optional<std::uint64_t> count);
-
 }  // namespace tcptrail::render

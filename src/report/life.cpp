@@ -31,24 +31,20 @@ std::optional<double> rate_per_s(std::uint64_t count, std::uint64_t window_ns) {
 
 LifeRow* LifeReport::row_for(const ConnectionRow& row, const Process* owner) {
     Key key;
-    if (owner != nullptr) {
-        std::get<0>(key) = owner->pid;
-        std::get<1>(key) = owner->start_ns;
-        std::get<2>(key) = owner->comm;
-    }
-    std::get<3>(key) = row.ends.family == Family::ipv6;
-    std::get<4>(key) = row.ends.raddr;
+    std::get<0>(key) = key_of(owner);
+    std::get<1>(key) = row.ends.family == Family::ipv6;
+    std::get<2>(key) = row.ends.raddr;
     if (row.role == Role::active) {
-        std::get<5>(key) = row.ends.rport;
+        std::get<3>(key) = row.ends.rport;
     } else if (row.role == Role::passive) {
-        std::get<6>(key) = row.ends.lport;
+        std::get<4>(key) = row.ends.lport;
     }
     auto found = rows_.find(key);
     if (found == rows_.end() && rows_.size() >= max_rows_) {
-        std::get<3>(key) = false;
+        std::get<1>(key) = false;
+        std::get<2>(key).reset();
+        std::get<3>(key).reset();
         std::get<4>(key).reset();
-        std::get<5>(key).reset();
-        std::get<6>(key).reset();
         found = rows_.find(key);
         if (found == rows_.end() && rows_.size() >= 2 * max_rows_) {
             return nullptr;
@@ -56,15 +52,11 @@ LifeRow* LifeReport::row_for(const ConnectionRow& row, const Process* owner) {
     }
     if (found == rows_.end()) {
         LifeRow fresh;
-        if (owner != nullptr) {
-            fresh.owner = *owner;
-            fresh.owner->thread.clear();
-            fresh.evidence = row.owner.evidence;
-        }
-        fresh.family = std::get<3>(key) ? Family::ipv6 : Family::ipv4;
-        fresh.raddr = std::get<4>(key);
-        fresh.rport = std::get<5>(key);
-        fresh.lport = std::get<6>(key);
+        fresh.who = who_of(owner, row.owner.evidence);
+        fresh.family = std::get<1>(key) ? Family::ipv6 : Family::ipv4;
+        fresh.raddr = std::get<2>(key);
+        fresh.rport = std::get<3>(key);
+        fresh.lport = std::get<4>(key);
         found = rows_.emplace(std::move(key), std::move(fresh)).first;
     }
     return &found->second;
@@ -72,8 +64,7 @@ LifeRow* LifeReport::row_for(const ConnectionRow& row, const Process* owner) {
 
 void LifeReport::add(const ConnectionRow& row, const ProcessDirectory& processes) {
     count(total_, row);
-    const Process* owner = row.owner.evidence == Evidence::unknown ? nullptr : processes.find(row.owner.process);
-    if (LifeRow* to = row_for(row, owner)) {
+    if (LifeRow* to = row_for(row, known_process(row.owner, processes))) {
         count(*to, row);
     } else {
         ++left_out_;

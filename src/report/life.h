@@ -14,14 +14,14 @@
 #include <tcptrail/rows.h>
 
 #include "report/histogram.h"
+#include "report/who.h"
 
 namespace tcptrail::report {
 
 /// Connections of one process towards one destination. An active open is known by raddr and rport, a passive one by raddr
 /// and lport (its remote port is any), one whose role is not known by raddr alone.
 struct LifeRow {
-    std::optional<Process> owner;  // a copy, thread left out; nullopt: not known
-    Evidence evidence = Evidence::unknown;
+    Who who;
     Family family = Family::ipv4;
     std::optional<Address> raddr;  // nullopt: many, the table was full
     std::optional<std::uint16_t> rport;
@@ -59,9 +59,9 @@ public:
     LifeSummary summary(MonoNs from, MonoNs to) const;
 
 private:
-    // pid, process start, comm (an exec keeps pid and start), v6, raddr, rport, lport
-    using Key = std::tuple<std::uint32_t, std::uint64_t, std::string, bool, std::optional<Address>,
-                           std::optional<std::uint16_t>, std::optional<std::uint16_t>>;
+    // process, v6, raddr, rport, lport
+    using Key =
+        std::tuple<WhoKey, bool, std::optional<Address>, std::optional<std::uint16_t>, std::optional<std::uint16_t>>;
 
     LifeRow* row_for(const ConnectionRow& row, const Process* owner);
 

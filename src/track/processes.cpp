@@ -65,6 +65,11 @@ ProcessId Processes::of_actor(std::uint64_t actor) {
     return id;
 }
 
+ProcessId Processes::find_actor(std::uint64_t actor) const {
+    const auto found = by_actor_.find(actor);
+    return found != by_actor_.end() ? found->second : 0;
+}
+
 Process Processes::from(const tt_process& record) const {
     Process process;
     process.pid = record.tgid;

@@ -16,6 +16,8 @@ public:
     /// The number of the process that `actor` (tt_step.actor) is now known as; 0 for actor 0.
     /// An actor that was never described gets a number that find() answers with nullptr until it is.
     ProcessId of_actor(std::uint64_t actor);
+    /// 0 for an actor that the stream has not named.
+    ProcessId find_actor(std::uint64_t actor) const;
 
     void describe(const tt_process& record);
     void describe_holder(const tt_holder& record, ProcessId& out);

@@ -2,9 +2,10 @@
 #include "table.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <string_view>
+
+#include <tcptrail/record_text.h>
 
 namespace tcptrail {
 
@@ -18,13 +19,6 @@ constexpr std::uint16_t kInet6 = 10;
 template <typename T>
 const T* as(const tt_head& head) {
     return head.size >= sizeof(T) ? reinterpret_cast<const T*>(&head) : nullptr;
-}
-
-template <typename T>
-std::string_view text_after(const T& record, const tt_head& head) {
-    const auto* begin = reinterpret_cast<const char*>(&record) + sizeof(T);
-    const std::string_view text(begin, head.size - sizeof(T));
-    return text.substr(0, text.find('\0'));
 }
 
 }  // namespace
@@ -108,7 +102,7 @@ void ConnectionTable::apply(const tt_head& head) {
             break;
         case TT_CGROUP:
             if (const auto* cgroup = as<tt_cgroup>(head)) {
-                processes_.name_cgroup(*cgroup, text_after(*cgroup, head));
+                processes_.name_cgroup(*cgroup, text_after(*cgroup));
             }
             break;
         case TT_END:
@@ -125,20 +119,22 @@ void ConnectionTable::on_start(const tt_start& record) {
     if (start_ == 0) {
         start_ = record.head.time;
     }
-    std::string_view text = text_after(record, record.head);
-    while (!text.empty()) {
-        const auto line = text.substr(0, text.find('\n'));
-        text.remove_prefix(std::min(text.size(), line.size() + 1));
-        constexpr std::string_view kHook = "hook.";
-        const auto equals = line.find('=');
-        if (line.starts_with(kHook) && equals != std::string_view::npos) {
-            hooks_[std::string(line.substr(kHook.size(), equals - kHook.size()))] = line.substr(equals + 1);
-        }
-    }
-    const auto time_wait = hooks_.find("time_wait");
-    exact_time_wait_ = time_wait != hooks_.end() && time_wait->second.starts_with("fentry");
-    const auto accept = hooks_.find("accept");
-    accepts_seen_ = accept != hooks_.end() && accept->second != "none";
+    for_each_setting(text_after(record), [this](std::string_view key, std::string_view value) {
+        start_settings_[std::string(key)] = value;
+    });
+    exact_time_wait_ = start_setting("hook.time_wait").starts_with("fentry");
+    const std::string_view accept = start_setting("hook.accept");
+    accepts_seen_ = !accept.empty() && accept != "none";
+}
+
+std::string_view ConnectionTable::start_setting(const std::string& key) const {
+    const auto found = start_settings_.find(key);
+    return found != start_settings_.end() ? std::string_view(found->second) : std::string_view();
+}
+
+const Connection* ConnectionTable::connection(std::uint64_t cookie) const {
+    const auto found = index_.find(cookie);
+    return found == index_.end() ? nullptr : &slots_[found->second];
 }
 
 Connection* ConnectionTable::find_connection(std::uint64_t cookie) {
@@ -464,7 +460,12 @@ TraceEnd ConnectionTable::trace_end() const {
     end.incomplete_connections = incomplete_;
     end.evicted = evicted_;
     end.window_ns = end.time > start_ ? end.time - start_ : 0;
-    end.hooks = hooks_;
+    constexpr std::string_view kHook = "hook.";
+    for (const auto& [key, value] : start_settings_) {
+        if (key.starts_with(kHook)) {
+            end.hooks[key.substr(kHook.size())] = value;
+        }
+    }
     return end;
 }
 

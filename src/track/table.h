@@ -6,6 +6,8 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <tcptrail/rows.h>
@@ -40,6 +42,21 @@ public:
     MonoNs now() const { return now_; }
     /// Live connections and time-wait sockets.
     std::size_t size() const { return index_.size(); }
+    /// nullptr where the table has none; valid until the next record.
+    const track::Connection* connection(std::uint64_t cookie) const;
+    /// Each live connection, listener and time-wait socket, in no order that means anything.
+    template <typename Take>
+    void for_each(Take&& take) const {
+        for (const track::Connection& connection : slots_) {
+            if (connection.in_use) {
+                take(connection);
+            }
+        }
+    }
+    /// Who tt_process.id is; 0 where nobody has told.
+    ProcessId process_of(std::uint64_t actor) const { return processes_.find_actor(actor); }
+    /// The value of a line of TT_START, "hook.accept" say; empty where there is none.
+    std::string_view start_setting(const std::string& key) const;
 
 private:
     struct Held {
@@ -123,7 +140,7 @@ private:
     std::uint64_t incomplete_ = 0;
     std::uint64_t evicted_ = 0;
     tt_counters counters_{};
-    std::map<std::string, std::string> hooks_;
+    std::map<std::string, std::string, std::less<>> start_settings_;
 
     TransitionRow transition_;  // reused
     ConnectionRow row_;         // reused

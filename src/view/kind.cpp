@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "view/kind.h"
+
+#include <algorithm>
+#include <array>
+
+namespace tcptrail {
+namespace {
+
+constexpr std::optional<std::chrono::nanoseconds> until_stopped;
+
+constexpr std::array kinds = {
+    ViewKind{View::trace, "trace", "Every state transition, as it happens (the default)", false, false, false,
+             until_stopped},
+    ViewKind{View::life, "life", "One line for each ended connection, then a summary", true, false, false,
+             until_stopped},
+    ViewKind{View::record, "record", "Writes the flight recording that -w names", false, true, false, until_stopped},
+};
+
+}  // namespace
+
+std::span<const ViewKind> view_kinds() {
+    return kinds;
+}
+
+const ViewKind& kind_of(View view) {
+    return *std::find_if(kinds.begin(), kinds.end(), [view](const ViewKind& kind) { return kind.view == view; });
+}
+
+}  // namespace tcptrail

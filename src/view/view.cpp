@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "view/view.h"
+
+namespace tcptrail::view {
+
+std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope) {
+    switch (view) {
+        case tcptrail::View::trace: return make_trace(scope);
+        case tcptrail::View::life: return make_life(scope);
+        case tcptrail::View::record: return std::make_unique<View>();  // shows nothing
+    }
+    return nullptr;
+}
+
+}  // namespace tcptrail::view

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a command shows of a record stream: it hears what the tracker finds, and writes rows. Knows no clock: a window is
+// cut in the stream's own time, so a recording is cut in the same places. Used from one thread.
+#pragma once
+
+#include <memory>
+
+#include <tcptrail/rows.h>
+#include <tcptrail/wire.h>
+
+#include "render/output.h"
+#include "render/renderer.h"
+#include "report/filter.h"
+#include "track/table.h"
+#include "view/kind.h"
+
+namespace tcptrail::view {
+
+/// What the options say to views.
+struct Settings {
+    report::Filter filter;
+};
+
+/// What a view works on. All of it outlives the view.
+struct Scope {
+    const Settings& settings;
+    const ConnectionTable& table;
+    render::Renderer& renderer;
+    render::Context context;
+    render::Output& output;
+
+    std::string& out() const { return output.text(); }
+};
+
+class View : public TrackObserver {
+public:
+    /// Each record, after the table has taken it; transitions and endings that it made have been told before.
+    virtual void on_record(const tt_head&) {}
+    /// The window from..to is over: its report. For a view with snapshots the record before was a report's snapshot mark,
+    /// unless the recording holds none there.
+    virtual void cut(MonoNs /*from*/, MonoNs /*to*/) {}
+};
+
+std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope);
+
+// The views, each in its own file.
+std::unique_ptr<View> make_trace(const Scope& scope);
+std::unique_ptr<View> make_life(const Scope& scope);
+
+}  // namespace tcptrail::view
