@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The ring: reserve, count what found no room, submit without waking anybody. */
+/* The logs: reserve, count what found no room, commit without waking anybody. README.md says why this is safe. */
 #ifndef TCPTRAIL_EMIT_H
 #define TCPTRAIL_EMIT_H
 
 #include "shared.h"
 #include "sock_read.bpf.h"
 
+/* Set by the collector before loading, together with the size of `logs`; both are powers of two. */
+const volatile __u64 log_bytes = 4096; /* of one log */
+const volatile __u32 log_count = 1;    /* fewer than CPUs is allowed: a log may have several writers */
+
+/* The logs, a tt_log each; the collector maps them. */
 struct {
-    __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 16 << 20); /* the collector sets it */
-} ring SEC(".maps");
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, sizeof(struct tt_log) + 4096 + TT_LOG_SLACK);
+} logs SEC(".maps");
 
 /* The cookie of the listener that a socket is, or was cloned from. The clone is made before the child's first event. */
 struct {
@@ -26,38 +34,65 @@ struct tt_shared shared;
 #define KNOWN_SLOTS 8192
 __u64 known[KNOWN_SLOTS];
 
-#define COUNT(counter) __sync_fetch_and_add(&shared.counter, 1)
+#define COUNT(log, counter) __sync_fetch_and_add(&(log)->counter, 1)
 
-static __always_inline void *reserve(__u64 size) {
-    void *record = bpf_ringbuf_reserve(&ring, size, 0);
+/* Of this CPU. NULL never happens; the verifier wants it tested. */
+static __always_inline struct tt_log *this_log(void) {
+    __u32 index = bpf_get_smp_processor_id() & (log_count - 1);
+    return bpf_map_lookup_elem(&logs, &index);
+}
+
+/* Zeroed room, or NULL. Who interrupts us here takes the room and we try again. */
+static __always_inline void *claim(struct tt_log *log, __u64 size) {
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < 16; i++) {
+        __u64 at = *(volatile __u64 *)&log->reserved;
+        if ((__s64)(at + size - *(volatile __u64 *)&log->read) > (__s64)log_bytes)
+            return 0;
+        if (__sync_val_compare_and_swap(&log->reserved, at, at + size) == at)
+            return (void *)(log + 1) + (at & (log_bytes - 1) & ~7ULL);
+    }
+    return 0;
+}
+
+/* The clock that a record carries is read before its room is reserved: the reader's order rests on it. */
+static __always_inline void *reserve(struct tt_log *log, __u64 size) {
+    void *record = claim(log, size);
     if (!record) {
-        COUNT(lost_other);
+        COUNT(log, lost_other);
         shared.addresses = 1;
     }
     return record;
 }
 
-static __always_inline void *reserve_transition(__u64 size) {
-    void *record = bpf_ringbuf_reserve(&ring, size, 0);
+static __always_inline void *reserve_transition(struct tt_log *log, __u64 size) {
+    void *record = claim(log, size);
     if (!record) {
-        COUNT(lost);
+        COUNT(log, lost);
         shared.addresses = 1;
     }
     return record;
 }
 
-static __always_inline void submit(void *record) {
-    bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+/* Completes a record: writes its head's first word, after all else. */
+static __always_inline void commit(struct tt_head *record, struct tt_head head) {
+    __u64 first;
+    __builtin_memcpy(&first, &head, sizeof(first));
+#if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_s390)
+    barrier(); /* stores stay in order there */
+    *(volatile __u64 *)record = first;
+#else
+    __sync_lock_test_and_set((__u64 *)record, first); /* an exchange is a full barrier */
+#endif
 }
 
-static __always_inline void fill_head(struct tt_head *head, __u16 size, __u8 type, __u8 flags) {
-    head->size = size;
-    head->type = type;
-    head->flags = flags;
+static __always_inline struct tt_head make_head(__u16 size, __u8 type, __u8 flags) {
+    struct tt_head head = {.size = size, .type = type, .flags = flags};
+    return head;
 }
 
 /* The actor id of the current task; sends its TT_PROCESS when this is news. Kernel threads act for nobody: 0. */
-static __always_inline __u64 current_actor(__u64 now) {
+static __always_inline __u64 current_actor(struct tt_log *log, __u64 now) {
     struct task_struct *task = bpf_get_current_task_btf();
     if (task->flags & PF_KTHREAD)
         return 0;
@@ -67,15 +102,12 @@ static __always_inline __u64 current_actor(__u64 now) {
     __u64 mark = id + shared.epoch;
     if (*slot == mark)
         return id;
-    struct tt_process *process = reserve(sizeof(*process));
+    struct tt_process *process = reserve(log, sizeof(*process));
     if (!process)
         return id;
-    fill_head(&process->head, sizeof(*process), TT_PROCESS, 0);
-    process->head.old_state = process->head.new_state = 0;
-    process->head.lport = 0;
     process->head.time = now;
     read_process(process, task);
-    submit(process);
+    commit(&process->head, make_head(sizeof(*process), TT_PROCESS, 0));
     *slot = mark;
     return id;
 }

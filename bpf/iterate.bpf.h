@@ -59,7 +59,7 @@ int each_socket(struct bpf_iter__tcp *ctx) {
     if (!skc)
         return 0;
     struct tt_socket row = {};
-    fill_head(&row.head, sizeof(row), TT_SOCKET, 0);
+    row.head = make_head(sizeof(row), TT_SOCKET, 0);
     row.head.new_state = skc->skc_state;
     row.head.lport = skc->skc_num;
     row.head.time = bpf_ktime_get_ns();
@@ -100,7 +100,7 @@ int each_file(struct bpf_iter__task_file *ctx) {
         return 0;
     struct tt_holder row = {};
     struct task_struct *leader = task->group_leader;
-    fill_head(&row.process.head, sizeof(row), TT_HOLDER, leader->flags & PF_KTHREAD ? TT_F_KTHREAD : 0);
+    row.process.head = make_head(sizeof(row), TT_HOLDER, leader->flags & PF_KTHREAD ? TT_F_KTHREAD : 0);
     row.process.head.new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
     row.process.head.time = bpf_ktime_get_ns();
     read_process(&row.process, leader);

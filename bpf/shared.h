@@ -34,17 +34,31 @@ struct tt_filter {
     tt_u32 rports;
 };
 
-/* Written by the programs unless said otherwise. */
+/*
+ * One log of records, for one CPU or a few: this head, then `log_bytes` bytes and TT_LOG_SLACK more, because a record runs
+ * past the end rather than wrap. Positions only grow; a record lies at position & (log_bytes - 1).
+ * The lines of the writers and of the reader are apart.
+ */
+struct tt_log {
+    tt_u64 reserved;   /* programs: bytes handed to writers so far; a record is complete once its first word is not 0 */
+    tt_u64 lost;       /* programs: transitions without room */
+    tt_u64 lost_other; /* programs: other records without room */
+    tt_u64 caught;     /* programs: calls that the main program was kept from, as the backup saw it */
+    tt_u64 counted;    /* programs: LISTEN -> SYN_RECV that carried no address of the child: counted, not sent */
+    tt_u64 pad0[3];
+    tt_u64 read; /* reader: all before it was read and is zero again */
+    tt_u64 pad1[7];
+};
+#define TT_LOG_SLACK 128 /* the longest record that a program writes fits */
+
+/* Read by every call, written seldom: no counter is in here. Written by the programs unless said otherwise. */
 struct tt_shared {
-    tt_u64 lost;           /* transitions without room in the ring */
-    tt_u64 lost_other;     /* other records without room */
-    tt_u64 caught;         /* calls that the main program was kept from, as the backup saw it */
-    tt_u64 counted;        /* LISTEN -> SYN_RECV that carried no address of the child: counted, not sent */
     tt_u64 epoch;          /* collector and on_rename: every TT_PROCESS is news again */
     tt_u32 enabled;        /* collector */
     tt_u32 addresses;      /* 1: addresses go with every transition (until the first snapshot; after a loss) */
     tt_u32 child_complete; /* LISTEN -> SYN_RECV carries the child's own cookie and addresses (kernel 6.13 and later) */
-    tt_u32 pad;
-};
+    tt_u32 ends_awaited;   /* sockets whose tt_origin.unaccepted_end is set: on_destroy looks for them only then */
+    tt_u64 pad[5];         /* a line of its own */
+} __attribute__((aligned(64)));
 
 #endif

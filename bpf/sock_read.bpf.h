@@ -17,6 +17,7 @@ static __always_inline __u64 sock_cookie(struct sock *sk) {
     return cookie ? cookie : bpf_get_socket_cookie(sk); /* assigns one */
 }
 
+/* Into zeroed memory. */
 static __always_inline void read_addresses(tt_u8 *laddr, tt_u8 *raddr, const struct sock_common *skc) {
     __u32 *local = (__u32 *)laddr, *remote = (__u32 *)raddr;
     if (skc->skc_family == AF_INET6) {
@@ -29,9 +30,6 @@ static __always_inline void read_addresses(tt_u8 *laddr, tt_u8 *raddr, const str
     }
     local[0] = skc->skc_rcv_saddr;
     remote[0] = skc->skc_daddr;
-    local[1] = remote[1] = 0;
-    local[2] = remote[2] = 0;
-    local[3] = remote[3] = 0;
 }
 
 /* Both the layout before 6.0 (sk_shutdown etc. are bytes there too) and after serve by CO-RE alone. */

@@ -58,13 +58,19 @@ static __always_inline int wanted(struct sock *sk, int old, int new) {
     return 1;
 }
 
-static __always_inline void fill_step(struct tt_step *step, struct sock *sk, int old, int new, __u64 now, __u64 actor) {
-    step->head.old_state = old;
-    step->head.new_state = new;
-    step->head.lport = sk->__sk_common.skc_num;
+/* Everything of a step but its head's first word, which completes it. */
+static __always_inline void fill_step(struct tt_step *step, struct sock *sk, __u64 now, __u64 actor) {
     step->head.time = now;
     step->cookie = sock_cookie(sk);
     step->actor = actor;
+}
+
+static __always_inline struct tt_head step_head(struct sock *sk, __u16 size, __u8 type, __u8 flags, int old, int new) {
+    struct tt_head head = make_head(size, type, flags);
+    head.old_state = old;
+    head.new_state = new;
+    head.lport = sk->__sk_common.skc_num;
+    return head;
 }
 
 static __always_inline void fill_endpoint(struct tt_open *open, struct sock *sk) {
@@ -79,51 +85,52 @@ static __always_inline __u64 listener_of(struct sock *sk) {
     return found ? found->listener : 0;
 }
 
-static __always_inline void emit_open(struct sock *sk, int old, int new, __u8 flags, __u64 now, __u64 actor) {
+static __always_inline void emit_open(struct tt_log *log, struct sock *sk, int old, int new, __u8 flags, __u64 now,
+                                      __u64 actor) {
     __u64 listener = 0;
     if (old == TCP_LISTEN || old == TCP_SYN_RECV)
         listener = listener_of(sk);
-    struct tt_open *open = reserve_transition(sizeof(*open));
+    struct tt_open *open = reserve_transition(log, sizeof(*open));
     if (!open)
         return;
-    fill_head(&open->step.head, sizeof(*open), TT_OPEN, flags);
-    fill_step(&open->step, sk, old, new, now, actor);
+    fill_step(&open->step, sk, now, actor);
     fill_endpoint(open, sk);
     open->listener = listener;
-    submit(open);
+    commit(&open->step.head, step_head(sk, sizeof(*open), TT_OPEN, flags, old, new));
 }
 
-static __always_inline void emit_endpoint(struct sock *sk, __u16 lport, __u64 now) {
+static __always_inline void emit_endpoint(struct tt_log *log, struct sock *sk, __u16 lport, __u64 now) {
     __u64 listener = listener_of(sk);
-    struct tt_open *open = reserve(sizeof(*open));
+    struct tt_open *open = reserve(log, sizeof(*open));
     if (!open)
         return;
-    fill_head(&open->step.head, sizeof(*open), TT_ENDPOINT, 0);
-    fill_step(&open->step, sk, 0, 0, now, 0);
-    open->step.head.lport = lport;
+    fill_step(&open->step, sk, now, 0);
     fill_endpoint(open, sk);
     open->listener = listener;
-    submit(open);
+    struct tt_head head = make_head(sizeof(*open), TT_ENDPOINT, 0);
+    head.lport = lport;
+    commit(&open->step.head, head);
 }
 
-static __always_inline void emit_close(struct sock *sk, int old, __u8 flags, __u64 now, __u64 actor) {
+static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int old, __u8 flags, __u64 now,
+                                       __u64 actor) {
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
     if (!tp)
         return;
     __u16 lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport); /* skc_num is 0 again by now */
     if (!(flags & TT_F_HAS_SOCKET) && !(sk->__sk_common.skc_flags & SOCK_DEAD_BIT)) {
         struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
-        if (found)
+        if (found && !found->unaccepted_end) {
             found->unaccepted_end = 1;
+            __sync_fetch_and_add(&shared.ends_awaited, 1);
+        }
     }
     if (shared.addresses)
-        emit_endpoint(sk, lport, now);
-    struct tt_close *close = reserve_transition(sizeof(*close));
+        emit_endpoint(log, sk, lport, now);
+    struct tt_close *close = reserve_transition(log, sizeof(*close));
     if (!close)
         return;
-    fill_head(&close->step.head, sizeof(*close), TT_CLOSE, flags);
-    fill_step(&close->step, sk, old, TCP_CLOSE, now, actor);
-    close->step.head.lport = lport;
+    fill_step(&close->step, sk, now, actor);
     struct net *net = sk->__sk_common.skc_net.net;
     close->bytes_acked = tp->bytes_acked;
     close->bytes_received = tp->bytes_received;
@@ -134,8 +141,6 @@ static __always_inline void emit_close(struct sock *sk, int old, __u8 flags, __u
     if (bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount)) { /* 6.1 and later */
         close->tw_count = net->ipv4.tcp_death_row.tw_refcount.refs.counter - 1;
         close->tw_max = net->ipv4.tcp_death_row.sysctl_max_tw_buckets;
-    } else {
-        close->tw_count = close->tw_max = 0;
     }
     close->sk_err = sk->sk_err;
     close->sk_err_soft = sk->sk_err_soft;
@@ -149,15 +154,20 @@ static __always_inline void emit_close(struct sock *sk, int old, __u8 flags, __u
     close->retransmits = tp->inet_conn.icsk_retransmits;
     close->probes_out = tp->inet_conn.icsk_probes_out;
     close->user_timeout_ms = tp->inet_conn.icsk_user_timeout;
-    submit(close);
+    struct tt_head head = step_head(sk, sizeof(*close), TT_CLOSE, flags, old, TCP_CLOSE);
+    head.lport = lport;
+    commit(&close->step.head, head);
 }
 
 static __always_inline void transition(struct sock *sk, int old, int new, __u8 flags) {
     if (sk->sk_protocol != IPPROTO_TCP || old == new || !wanted(sk, old, new))
         return;
+    struct tt_log *log = this_log();
+    if (!log)
+        return;
     if (old == TCP_LISTEN && new == TCP_SYN_RECV) {
         if (!sk->__sk_common.skc_dport) { /* still a copy of the listener, its cookie too */
-            COUNT(counted);
+            COUNT(log, counted);
             return;
         }
         if (!shared.child_complete)
@@ -171,10 +181,10 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
         flags |= TT_F_BOUND;
     if (sk->sk_lock.owned) {
         flags |= TT_F_OWNED;
-        actor = current_actor(now);
+        actor = current_actor(log, now);
     }
     if (new == TCP_CLOSE) {
-        emit_close(sk, old, flags, now, actor);
+        emit_close(log, sk, old, flags, now, actor);
         return;
     }
     if (new == TCP_LISTEN) {
@@ -183,15 +193,14 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
             own->listener = sock_cookie(sk);
     }
     if (old == TCP_CLOSE || old == TCP_LISTEN || (old == TCP_SYN_RECV && !shared.child_complete) || shared.addresses) {
-        emit_open(sk, old, new, flags, now, actor);
+        emit_open(log, sk, old, new, flags, now, actor);
         return;
     }
-    struct tt_step *step = reserve_transition(sizeof(*step));
+    struct tt_step *step = reserve_transition(log, sizeof(*step));
     if (!step)
         return;
-    fill_head(&step->head, sizeof(*step), TT_STEP, flags);
-    fill_step(step, sk, old, new, now, actor);
-    submit(step);
+    fill_step(step, sk, now, actor);
+    commit(&step->head, step_head(sk, sizeof(*step), TT_STEP, flags, old, new));
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -213,7 +222,9 @@ int BPF_PROG(on_set_state_backup, struct sock *sk, int old, int new) {
         token->sk = 0;
         return 0;
     }
-    COUNT(caught);
+    struct tt_log *log = this_log();
+    if (log)
+        COUNT(log, caught);
     if (shared.enabled)
         transition(sk, old, new, TT_F_BACKUP);
     return 0;
@@ -223,31 +234,41 @@ SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk) {
     if (!shared.enabled)
         return 0;
-    struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
-    if (!shared.addresses && (!found || !found->unaccepted_end))
+    if (!shared.addresses && !shared.ends_awaited) /* nearly always: keep it cheap */
         return 0;
-    struct tt_step *step = reserve(sizeof(*step));
+    struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
+    int awaited = found && found->unaccepted_end;
+    if (awaited)
+        __sync_fetch_and_add(&shared.ends_awaited, -1);
+    else if (!shared.addresses)
+        return 0;
+    struct tt_log *log = this_log();
+    if (!log)
+        return 0;
+    __u64 now = bpf_ktime_get_ns();
+    struct tt_step *step = reserve(log, sizeof(*step));
     if (!step)
         return 0;
-    fill_head(&step->head, sizeof(*step), TT_DESTROY, 0);
-    fill_step(step, sk, 0, 0, bpf_ktime_get_ns(), 0);
-    submit(step);
+    fill_step(step, sk, now, 0);
+    commit(&step->head, step_head(sk, sizeof(*step), TT_DESTROY, 0, 0, 0));
     return 0;
 }
 
 static __always_inline void emit_accept(__u64 cookie, __u16 lport) {
+    struct tt_log *log = this_log();
+    if (!log)
+        return;
     __u64 now = bpf_ktime_get_ns();
-    __u64 actor = current_actor(now);
-    struct tt_step *step = reserve(sizeof(*step));
+    __u64 actor = current_actor(log, now);
+    struct tt_step *step = reserve(log, sizeof(*step));
     if (!step)
         return;
-    fill_head(&step->head, sizeof(*step), TT_ACCEPT, TT_F_OWNED);
-    step->head.old_state = step->head.new_state = 0;
-    step->head.lport = lport;
     step->head.time = now;
     step->cookie = cookie;
     step->actor = actor;
-    submit(step);
+    struct tt_head head = make_head(sizeof(*step), TT_ACCEPT, TT_F_OWNED);
+    head.lport = lport;
+    commit(&step->head, head);
 }
 
 SEC("fentry/security_sock_graft")
@@ -295,18 +316,20 @@ static __always_inline void emit_reset(const struct sock *sk, __u32 reason, __u8
     __u64 cookie = sk->__sk_common.skc_cookie.counter;
     if (!cookie)
         return;
-    struct tt_reset *reset = reserve(sizeof(*reset));
+    struct tt_log *log = this_log();
+    if (!log)
+        return;
+    __u64 now = bpf_ktime_get_ns();
+    struct tt_reset *reset = reserve(log, sizeof(*reset));
     if (!reset)
         return;
-    fill_head(&reset->head, sizeof(*reset), TT_RESET, flags);
-    reset->head.old_state = sk->__sk_common.skc_state;
-    reset->head.new_state = 0;
-    reset->head.lport = sk->__sk_common.skc_num;
-    reset->head.time = bpf_ktime_get_ns();
+    struct tt_head head = make_head(sizeof(*reset), TT_RESET, flags);
+    head.old_state = sk->__sk_common.skc_state;
+    head.lport = sk->__sk_common.skc_num;
+    reset->head.time = now;
     reset->cookie = cookie;
     reset->reason = reason;
-    reset->pad = 0;
-    submit(reset);
+    commit(&reset->head, head);
 }
 
 SEC("tp_btf/tcp_receive_reset")

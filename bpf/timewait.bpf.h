@@ -7,18 +7,22 @@ static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 e
     __u64 cookie = tw->__tw_common.skc_cookie.counter;
     if (!shared.enabled || !cookie)
         return;
-    struct tt_timewait *record = reserve(sizeof(*record));
+    struct tt_log *log = this_log();
+    if (!log)
+        return;
+    __u64 now = bpf_ktime_get_ns();
+    struct tt_timewait *record = reserve(log, sizeof(*record));
     if (!record)
         return;
-    fill_head(&record->head, sizeof(*record), TT_TIMEWAIT, 0);
-    record->head.old_state = tw->tw_substate;
-    record->head.new_state = TCP_TIME_WAIT;
-    record->head.lport = tw->__tw_common.skc_num;
-    record->head.time = bpf_ktime_get_ns();
+    struct tt_head head = make_head(sizeof(*record), TT_TIMEWAIT, 0);
+    head.old_state = tw->tw_substate;
+    head.new_state = TCP_TIME_WAIT;
+    head.lport = tw->__tw_common.skc_num;
+    record->head.time = now;
     record->cookie = cookie;
     record->event = event;
     record->netns = tw->__tw_common.skc_net.net->ns.inum;
-    submit(record);
+    commit(&record->head, head);
 }
 
 SEC("fentry/inet_twsk_hashdance")

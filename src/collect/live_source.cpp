@@ -5,14 +5,18 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <exception>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "collect/cgroups.h"
 #include "collect/hooks.h"
 #include "collect/load.h"
+#include "collect/log_reader.h"
 #include "collect/snapshot.h"
 
 namespace tcptrail::collect {
@@ -47,7 +51,7 @@ std::uint64_t offset_ns(clockid_t clock) {
 struct LiveSource::State {
     Options options;
     Loaded loaded;
-    ring_buffer* ring = nullptr;
+    std::optional<LogReader> logs;
     Cgroups cgroups;
     RecordBuffer start;  // TT_START, until the first poll
     RecordBuffer named;  // scratch of deliver()
@@ -68,45 +72,24 @@ struct LiveSource::State {
     tt_counters told{};    // in the last TT_COUNTERS
     tt_counters synced{};  // when the last snapshot began
 
-    // The drain under way: where its records go.
-    const std::function<void(const tt_head&)>* sink = nullptr;
-    std::size_t drained = 0;  // records
-    std::size_t drained_bytes = 0;
-    std::exception_ptr thrown;
-
-    ~State() {
-        if (ring) ring_buffer__free(ring);
-    }
-
     tt_shared& shared() { return loaded.skeleton->bss->shared; }
 
     static void set(tt_u32& where, tt_u32 value) { __atomic_store_n(&where, value, __ATOMIC_SEQ_CST); }
-    static int on_record(void* context, void* data, std::size_t) {
-        auto& self = *static_cast<State*>(context);
-        const auto& record = *static_cast<const tt_head*>(data);
-        self.drained += 1;
-        self.drained_bytes += record.size + 8;
-        try {
-            (*self.sink)(record);
-        } catch (...) {  // not through libbpf's frames
-            self.thrown = std::current_exception();
-            return -ECANCELED;
+
+    /// Hands over all that began before now.
+    template <typename Take>
+    void drain_to_now(Take&& take) {
+        const std::uint64_t now = monotonic_ns();
+        for (Drained done; !done.all || done.until < now;) {
+            done = logs->drain(~std::size_t{0}, take);
+            if (!done.all) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
-        return self.drained >= drain_at_most ? -ECANCELED : 0;
     }
 
-    /// Empties the ring into `to`: how many records came.
-    std::size_t drain(const std::function<void(const tt_head&)>& to) {
-        sink = &to;
-        drained = drained_bytes = 0;
-        ring_buffer__consume(ring);
-        sink = nullptr;
-        if (thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
-        return drained;
-    }
-
-    void drain_until_empty(const std::function<void(const tt_head&)>& to) {
-        for (int empty = 0; empty < 2;) empty = drain(to) ? 0 : empty + 1;
+    /// No program writes any more, and those that were at it have finished, once this returns.
+    void stop_programs() {
+        set(shared().enabled, 0);
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);  // waits as synchronize_rcu() does
     }
 
     void deliver(const tt_head& record, const RecordHandler& handler) {
@@ -117,13 +100,13 @@ struct LiveSource::State {
     }
 
     tt_counters read_counters(bool misses_too) {
-        const volatile tt_shared& now = shared();
+        const LogCounts now = logs->counts();
         tt_counters out = told;
         out.lost = now.lost;
         out.lost_other = now.lost_other;
         out.counted = now.counted;
         if (misses_too) {
-            const std::uint64_t caught = now.caught - caught_at_start;  // before the misses: never too large
+            const std::uint64_t caught = now.caught - caught_at_start;  // read before the misses: never too large
             const std::uint64_t misses = main_program_misses(loaded) - misses_at_start;
             out.missed = std::max<std::uint64_t>(told.missed, misses > caught ? misses - caught : 0);
         }
@@ -153,14 +136,14 @@ struct LiveSource::State {
         constexpr std::uint32_t parts = TT_SNAP_SOCKETS | TT_SNAP_HOLDERS;
         if (!(what & parts) || (what & (TT_SNAP_FIRST | TT_SNAP_RESYNC))) what |= parts;
         RecordBuffer events;
-        const std::function<void(const tt_head&)> keep = [&](const tt_head& record) { events.append(record); };
+        const auto keep = [&](const tt_head& record) { events.append(record); };
         synced = read_counters(true);
         next_resync = monotonic_ns() + resync_every;
         const int tcp = bpf_link__fd(loaded.skeleton->links.each_socket);
         const int files = bpf_link__fd(loaded.skeleton->links.each_file);
-        SnapshotResult result = take_snapshot(options, tcp, files, what, [&] { drain(keep); });
-        if (last) set(shared().enabled, 0);
-        drain_until_empty(keep);
+        SnapshotResult result = take_snapshot(options, tcp, files, what, [&] { logs->drain(~std::size_t{0}, keep); });
+        if (last) stop_programs();
+        drain_to_now(keep);
         merge_records(events, result.records, [&](const tt_head& record) { deliver(record, handler); });
         if (!result.note.empty() && !std::exchange(noted, true))  // each snapshot would say the same
             loaded.notes.push_back(result.note);
@@ -174,8 +157,8 @@ struct LiveSource::State {
         // The last snapshot is made while the hooks still run: it and the events before it then say the same.
         std::optional<Error> error;
         if (options.final_snapshot) error = snapshot(TT_SNAP_REPORT | TT_SNAP_LAST, true, handler);
-        set(shared().enabled, 0);
-        drain_until_empty([&](const tt_head& record) { deliver(record, handler); });
+        stop_programs();
+        drain_to_now([&](const tt_head& record) { deliver(record, handler); });
         tell_counters(read_counters(true), handler);
         tt_head end = make_head(TT_END);
         end.size = sizeof(end);
@@ -192,11 +175,11 @@ struct LiveSource::State {
         requested |= TT_SNAP_REPORT;
     }
 
-    /// The next pause: shorter the more of the ring the last one filled.
-    std::uint64_t pause() const {
-        const std::uint64_t calm = options.ring_bytes / 32;  // bytes in a longest pause that are nothing to hurry for
-        if (drained_bytes <= calm) return longest_pause;
-        return std::max(shortest_pause, longest_pause * calm / drained_bytes);
+    /// The next pause: shorter the fuller the logs were.
+    std::uint64_t pause(const Drained& done) const {
+        const std::uint64_t calm = logs->log_bytes() / 8;  // in a longest pause: nothing to hurry for
+        if (done.fullest <= calm) return done.all ? longest_pause : shortest_pause;
+        return std::max(shortest_pause, longest_pause * calm / done.fullest);
     }
 };
 
@@ -209,9 +192,10 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     auto loaded = load_programs(state->options);
     if (!loaded) return tl::unexpected<Error>(loaded.error());
     state->loaded = std::move(*loaded);
-    const int fd = bpf_map__fd(state->loaded.skeleton->maps.ring);
-    state->ring = ring_buffer__new(fd, State::on_record, state.get(), nullptr);
-    if (!state->ring) return fail(Exit::failed, std::string("cannot map the ring buffer: ") + std::strerror(errno));
+    const int fd = bpf_map__fd(state->loaded.skeleton->maps.logs);
+    int error = 0;
+    state->logs.emplace(fd, state->loaded.logs.count, state->loaded.logs.bytes, error);
+    if (error) return fail(Exit::failed, std::string("cannot map the logs: ") + std::strerror(error));
     tt_start record{};
     record.head = make_head(TT_START);
     record.realtime_offset_ns = offset_ns(CLOCK_REALTIME);
@@ -220,7 +204,7 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     state->last_handed = record.head.time;
     state->next_report = record.head.time + static_cast<std::uint64_t>(state->options.report_every.count());
     state->misses_at_start = main_program_misses(state->loaded);
-    state->caught_at_start = *const_cast<volatile tt_u64*>(&state->shared().caught);
+    state->caught_at_start = state->logs->counts().caught;
     State::set(state->shared().addresses, 1);
     State::set(state->shared().enabled, 1);
     return std::unique_ptr<LiveSource>(new LiveSource(std::move(state)));
@@ -249,18 +233,18 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
             std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_to - now));
             if (state.stopping) continue;
         }
-        const std::uint64_t before = monotonic_ns();
-        const std::size_t got = state.drain([&](const tt_head& record) { state.deliver(record, handler); });
+        const Drained done =
+            state.logs->drain(drain_at_most, [&](const tt_head& record) { state.deliver(record, handler); });
         now = monotonic_ns();
-        state.next_drain = got >= drain_at_most ? now : now + state.pause();
+        state.next_drain = done.records >= drain_at_most ? now : now + state.pause(done);
         state.check_counters(now, handler);
         state.request_report(now);
-        if (got) {
+        if (done.records) {
             state.last_handed = now;
             return Poll::more;
         }
-        if (now - state.last_handed >= tick_after) {
-            tt_head tick = make_head(TT_TICK, 0, before);  // the ring was found empty after this
+        if (done.all && now - state.last_handed >= tick_after) {
+            tt_head tick = make_head(TT_TICK, 0, done.until);
             tick.size = sizeof(tick);
             handler(tick);
             state.last_handed = now;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live kernel as a source of records: loads the programs, drains the ring, makes snapshots.
+// The live kernel as a source of records: loads the programs, drains the logs, makes snapshots.
 #pragma once
 
 #include <chrono>
@@ -19,12 +19,12 @@ struct Options {
     std::vector<std::uint32_t> netns;  // inode numbers, at most 16; empty: all
     bool ipv4 = true;
     bool ipv6 = true;
-    std::vector<std::uint16_t> lports;         // host order; empty: all
-    std::vector<std::uint16_t> rports;         // host order; empty: all
-    std::size_t ring_bytes = 16 << 20;         // rounded up to a power of two of pages
-    bool tracepoint_only = false;              // no fentry: what --hooks tracepoint asks for
-    std::string btf_file;                      // BTF of this kernel where it has none of its own to show
-    bool final_snapshot = false;               // a snapshot at stop(), for the last report
+    std::vector<std::uint16_t> lports;  // host order; empty: all
+    std::vector<std::uint16_t> rports;  // host order; empty: all
+    std::size_t ring_bytes = 0;         // of all logs together, rounded up to a power of two; 0: 8 MiB for each CPU
+    bool tracepoint_only = false;       // no fentry: what --hooks tracepoint asks for
+    std::string btf_file;               // BTF of this kernel where it has none of its own to show
+    bool final_snapshot = false;        // a snapshot at stop(), for the last report
     std::chrono::nanoseconds report_every{0};  // a snapshot for a report after each such time; 0: none
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collect/load.h"
 
-#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -71,7 +70,7 @@ Result<bool> check_kernel(const Options& options) {
     return true;
 }
 
-void set_constants(tcptrail_bpf& skeleton, Options& options) {
+void set_constants(tcptrail_bpf& skeleton, const Options& options) {
     tt_filter& filter = skeleton.rodata->filter;
     filter.families = options.ipv4 == options.ipv6 ? 0 : options.ipv4 ? 1 : 2;
     filter.netns_count = static_cast<tt_u32>(options.netns.size());
@@ -85,11 +84,13 @@ void set_constants(tcptrail_bpf& skeleton, Options& options) {
     clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);
     if (jiffy.tv_nsec > 0)
         skeleton.rodata->hz = static_cast<__u32>((1'000'000'000 + jiffy.tv_nsec / 2) / jiffy.tv_nsec);
+}
 
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    constexpr std::size_t largest = 1 << 30;
-    options.ring_bytes = std::bit_ceil(std::clamp(options.ring_bytes, page, largest));
-    bpf_map__set_max_entries(skeleton.maps.ring, static_cast<__u32>(options.ring_bytes));
+void set_logs(tcptrail_bpf& skeleton, const LogLayout& layout) {
+    skeleton.rodata->log_bytes = layout.bytes;
+    skeleton.rodata->log_count = layout.count;
+    bpf_map__set_max_entries(skeleton.maps.logs, layout.count);
+    bpf_map__set_value_size(skeleton.maps.logs, static_cast<__u32>(layout.value_bytes()));
 }
 
 }  // namespace
@@ -98,7 +99,7 @@ void set_libbpf_log(std::function<void(std::string_view)> log) {
     libbpf_log = std::move(log);
 }
 
-Result<Loaded> load_programs(Options& options) {
+Result<Loaded> load_programs(const Options& options) {
     if (auto fits = check_kernel(options); !fits) return tl::unexpected<Error>(fits.error());
     libbpf_set_print(on_libbpf_message);
     first_warning.clear();
@@ -108,6 +109,8 @@ Result<Loaded> load_programs(Options& options) {
     out.skeleton.reset(tcptrail_bpf__open_opts(&open_options));
     if (!out.skeleton) return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
     set_constants(*out.skeleton, options);
+    out.logs = choose_layout(options.ring_bytes);
+    set_logs(*out.skeleton, out.logs);
     out.hooks = choose_hooks(out.skeleton.get(), options.tracepoint_only);
     first_warning.clear();  // those of the probes are answers
     if (const int error = tcptrail_bpf__load(out.skeleton.get())) return tl::unexpected<Error>(load_error(-error));

@@ -9,6 +9,7 @@
 
 #include "collect/hooks.h"
 #include "collect/live_source.h"
+#include "collect/log_reader.h"
 #include "collect/skeleton.h"
 
 namespace tcptrail::collect {
@@ -19,12 +20,12 @@ struct Loaded {
         void operator()(tcptrail_bpf* skeleton) const { tcptrail_bpf__destroy(skeleton); }
     };
     std::unique_ptr<tcptrail_bpf, Destroy> skeleton;
+    LogLayout logs;
     Hooks hooks;
     std::vector<std::string> notes;
 };
 
-/// Rounds options.ring_bytes up to what the ring really is.
-Result<Loaded> load_programs(Options& options);
+Result<Loaded> load_programs(const Options& options);
 
 /// How often the kernel's recursion guard kept on_set_state from running, since it was loaded.
 std::uint64_t main_program_misses(const Loaded& loaded);
