@@ -284,9 +284,8 @@ static __always_inline int accepted(long fd) {
     if (fd < 0 || !shared.enabled)
         return 0;
     struct task_struct *task = bpf_get_current_task_btf();
-    struct file **files = BPF_CORE_READ(task, files, fdt, fd);
     struct file *file = 0;
-    bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+    bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + fd);
     struct socket *socket = BPF_CORE_READ(file, private_data);
     if (BPF_CORE_READ(socket, file) != file) /* another thread has put something else at this number */
         return 0;
