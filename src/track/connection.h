@@ -47,6 +47,7 @@ struct Connection {
     bool reset_received : 1 = false;
     bool hashed : 1 = false;  // fentry saw its time-wait socket
     bool in_use : 1 = false;
+    bool waiting : 1 = false;                 // a time-wait socket that is found by its ends
     bool held : 1 = false;                    // it has ended, and its row waits for one more fact
     static constexpr std::size_t kSpans = 8;  // the longest path has seven
     std::array<PackedSpan, kSpans> spans;

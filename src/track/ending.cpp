@@ -16,27 +16,6 @@ constexpr std::uint64_t kTimeWaitAtMost = 62 * kSecond;
 /// A RST that belongs to a close follows it within the same system call or softirq.
 constexpr std::uint64_t kResetFollows = 2'000'000;
 
-std::uint64_t mix(std::uint64_t value) {
-    value ^= value >> 32;
-    value *= 0x9e3779b97f4a7c15ULL;
-    return value ^ value >> 29;
-}
-
-/// Of a namespace and both ends; the table compares the ends themselves afterwards.
-std::uint64_t hash_of(const Endpoints& ends) {
-    std::uint64_t hash =
-        mix(static_cast<std::uint64_t>(ends.netns) << 32 | static_cast<std::uint64_t>(ends.lport) << 16 | ends.rport);
-    for (const Address* address : {&ends.laddr, &ends.raddr}) {
-        for (std::size_t i = 0; i < address->size(); i += 4) {
-            const std::uint32_t word = static_cast<std::uint32_t>((*address)[i]) << 24 |
-                                       static_cast<std::uint32_t>((*address)[i + 1]) << 16 |
-                                       static_cast<std::uint32_t>((*address)[i + 2]) << 8 | (*address)[i + 3];
-            hash = mix(hash + word);
-        }
-    }
-    return hash;
-}
-
 track::Resets resets_of(const Connection& connection) {
     return {connection.reset_sent, connection.reset_received, connection.reset_reason};
 }
@@ -191,7 +170,7 @@ void ConnectionTable::enter_time_wait(Connection& connection, const tt_close& cl
     } else {
         expiries_.push_back({connection.deadline, connection.cookie});
     }
-    waiting_[hash_of(connection.ends)] = connection.cookie;
+    connections_.wait(connection);
 }
 
 void ConnectionTable::end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred) {
@@ -200,28 +179,16 @@ void ConnectionTable::end_time_wait(std::uint64_t cookie, MonoNs time, bool infe
         return;
     }
     report(*connection, time, State::time_wait, State::close, 0, inferred, nullptr);
-    if (const auto found = waiting_.find(hash_of(connection->ends));
-        found != waiting_.end() && found->second == cookie) {
-        waiting_.erase(found);
-    }
     erase(cookie);
 }
 
 /// A new connection between the same two ends: the kernel has let go of the old one's time-wait socket.
 void ConnectionTable::end_reused(const Connection& connection, MonoNs time) {
-    if (exact_time_wait_ || waiting_.empty()) {
+    if (exact_time_wait_ || connections_.none_waiting()) {
         return;
     }
-    const auto found = waiting_.find(hash_of(connection.ends));
-    if (found == waiting_.end() || found->second == connection.cookie) {
-        return;
-    }
-    const std::uint64_t cookie = found->second;
-    const Connection* old = find_connection(cookie);
-    if (old == nullptr || old->state != State::time_wait) {
-        waiting_.erase(found);
-    } else if (old->ends == connection.ends) {
-        end_time_wait(cookie, time, true);
+    if (const Connection* const old = connections_.waiting_between(connection.ends)) {
+        end_time_wait(old->cookie, time, true);
     }
 }
 

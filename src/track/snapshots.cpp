@@ -99,13 +99,13 @@ void ConnectionTable::on_holder(const tt_holder& row) {
 /// Sockets of the namespace that stood before this snapshot and are not in it have ended unseen.
 void ConnectionTable::sweep(std::uint32_t netns) {
     std::vector<std::uint64_t> gone;
-    for (const Connection& connection : slots_) {
-        if (connection.in_use && !connection.held && connection.addresses && connection.ends.netns == netns &&
+    connections_.each([&](const Connection& connection) {
+        if (!connection.held && connection.addresses && connection.ends.netns == netns &&
             connection.seen != snapshot_ && connection.last_time < snapshot_began_ &&
             connection.state != State::syn_sent) {
             gone.push_back(connection.cookie);
         }
-    }
+    });
     std::sort(gone.begin(), gone.end());
     for (const std::uint64_t cookie : gone) {
         Connection* connection = find_connection(cookie);

@@ -132,70 +132,24 @@ std::string_view ConnectionTable::start_setting(const std::string& key) const {
     return found != start_settings_.end() ? std::string_view(found->second) : std::string_view();
 }
 
-const Connection* ConnectionTable::connection(std::uint64_t cookie) const {
-    const auto found = index_.find(cookie);
-    return found == index_.end() ? nullptr : &slots_[found->second];
-}
-
-Connection* ConnectionTable::find_connection(std::uint64_t cookie) {
-    const auto found = index_.find(cookie);
-    return found == index_.end() ? nullptr : &slots_[found->second];
-}
-
 Connection& ConnectionTable::create(std::uint64_t cookie) {
-    if (index_.size() >= limits_.connections) {
+    if (connections_.size() >= limits_.connections) {
         evict();
     }
-    std::uint32_t slot = 0;
-    if (free_.empty()) {
-        slot = static_cast<std::uint32_t>(slots_.size());
-        slots_.emplace_back();
-    } else {
-        slot = free_.back();
-        free_.pop_back();
-        slots_[slot] = Connection();
-    }
-    index_[cookie] = slot;
-    Connection& connection = slots_[slot];
-    connection.cookie = cookie;
-    connection.in_use = true;
-    return connection;
+    return connections_.create(cookie);
 }
 
 void ConnectionTable::erase(std::uint64_t cookie) {
-    const auto found = index_.find(cookie);
-    if (found == index_.end()) {
-        return;
+    if (Connection* const connection = find_connection(cookie)) {
+        connections_.erase(*connection);
     }
-    slots_[found->second].in_use = false;
-    free_.push_back(found->second);
-    index_.erase(found);
 }
 
 void ConnectionTable::evict() {
-    constexpr std::size_t kLook = 64;  // how far ahead a time-wait socket is looked for
-    std::size_t victim = slots_.size();
-    for (std::size_t looked = 0; looked < slots_.size(); ++looked) {
-        hand_ = (hand_ + 1) % slots_.size();
-        const Connection& candidate = slots_[hand_];
-        if (!candidate.in_use || candidate.state == State::listen) {
-            continue;
-        }
-        if (victim == slots_.size()) {
-            victim = hand_;
-        }
-        if (candidate.state == State::time_wait) {
-            victim = hand_;
-            break;
-        }
-        if (looked >= kLook) {
-            break;
-        }
-    }
-    if (victim < slots_.size()) {
+    if (Connection* const victim = connections_.next_victim()) {
         ++evicted_;
-        held_.erase(slots_[victim].cookie);
-        erase(slots_[victim].cookie);
+        held_.erase(victim->cookie);
+        connections_.erase(*victim);
     }
 }
 
@@ -319,6 +273,7 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         }
         connection->in_state_known = false;
     }
+    connections_.stop_waiting(*connection);
     if (open != nullptr) {
         adopt(*connection, *open);
     } else if (step.head.lport != 0) {
@@ -344,7 +299,7 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         end(*connection, *close);
         return;
     }
-    if (old == State::syn_sent || fresh == State::syn_recv || old == State::syn_recv) {
+    if (old == State::syn_sent || (open != nullptr && (fresh == State::syn_recv || old == State::syn_recv))) {
         end_reused(*connection, step.head.time);
     }
     report(*connection, step.head.time, old, fresh, actor, false, nullptr);

@@ -14,15 +14,15 @@
 #include <tcptrail/wire.h>
 #include <tsl/robin_map.h>
 
-#include "connection.h"
+#include "connections.h"
 #include "processes.h"
 #include "reason.h"
 
 namespace tcptrail {
 
 struct TableLimits {
-    /// Live connections and time-wait sockets that are remembered. When it is full, the next in the order of the
-    /// slots goes, time-wait first; that is counted in TraceEnd::evicted.
+    /// Live connections and time-wait sockets that are remembered. When it is full, the next in the order of their
+    /// places goes, time-wait first; that is counted in TraceEnd::evicted. A million take less than 256 MiB.
     std::size_t connections = std::size_t{1} << 20;
     /// Closed sockets that a process still has, and may connect again.
     std::size_t dormant = std::size_t{1} << 16;
@@ -41,17 +41,13 @@ public:
     MonoNs start() const { return start_; }
     MonoNs now() const { return now_; }
     /// Live connections and time-wait sockets.
-    std::size_t size() const { return index_.size(); }
+    std::size_t size() const { return connections_.size(); }
     /// nullptr where the table has none; valid until the next record.
-    const track::Connection* connection(std::uint64_t cookie) const;
+    const track::Connection* connection(std::uint64_t cookie) const { return connections_.find(cookie); }
     /// Each live connection, listener and time-wait socket, in no order that means anything.
     template <typename Take>
     void for_each(Take&& take) const {
-        for (const track::Connection& connection : slots_) {
-            if (connection.in_use) {
-                take(connection);
-            }
-        }
+        connections_.each(take);
     }
     /// Who tt_process.id is; 0 where nobody has told.
     ProcessId process_of(std::uint64_t actor) const { return processes_.find_actor(actor); }
@@ -85,7 +81,7 @@ private:
     void on_snapshot(const tt_snapshot& record);
     void on_end();
 
-    track::Connection* find_connection(std::uint64_t cookie);
+    track::Connection* find_connection(std::uint64_t cookie) { return connections_.find(cookie); }
     track::Connection& create(std::uint64_t cookie);
     void erase(std::uint64_t cookie);
     void evict();
@@ -111,11 +107,7 @@ private:
     track::Processes processes_;
     Clock clock_;
 
-    std::deque<track::Connection> slots_;
-    std::vector<std::uint32_t> free_;
-    std::size_t hand_ = 0;                                  // of the clock that evicts
-    tsl::robin_map<std::uint64_t, std::uint32_t> index_;    // cookie -> slot
-    tsl::robin_map<std::uint64_t, std::uint64_t> waiting_;  // hash of both ends -> cookie of a time-wait socket
+    track::Connections connections_;
     tsl::robin_map<std::uint64_t, Held> held_;
     tsl::robin_map<std::uint64_t, Dormant> dormant_;
     std::deque<std::uint64_t> dormant_order_;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connections.h"
+
+#include <cstring>
+
+namespace tcptrail::track {
+namespace {
+
+std::uint64_t mix(std::uint64_t value) {
+    value *= 0x9e3779b97f4a7c15ULL;
+    return value ^ value >> 32;
+}
+
+std::uint64_t word(const Address& address, std::size_t at) {
+    std::uint64_t out = 0;
+    std::memcpy(&out, address.data() + at, sizeof(out));
+    return out;
+}
+
+}  // namespace
+
+Connections::Connections()
+    : by_cookie_(0, CookieHash{&places_}, SameCookie{&places_}), by_ends_(0, EndsHash{&places_}, SameEnds{&places_}) {}
+
+std::size_t Connections::EndsHash::operator()(const Endpoints& ends) const {
+    std::uint64_t hash =
+        static_cast<std::uint64_t>(ends.netns) << 32 | static_cast<std::uint64_t>(ends.lport) << 16 | ends.rport;
+    hash = mix(hash) + word(ends.laddr, 0);
+    hash = mix(hash) + word(ends.raddr, 0);
+    if (ends.family == Family::ipv6) {  // the rest is zero in IPv4
+        hash = mix(hash) + word(ends.laddr, sizeof(hash));
+        hash = mix(hash) + word(ends.raddr, sizeof(hash));
+    }
+    return mix(hash);
+}
+
+Connection& Connections::create(std::uint64_t cookie) {
+    std::uint32_t place = 0;
+    if (free_.empty()) {
+        place = places_.size++;
+        if (place >> Places::kShift == places_.chunks.size()) {
+            places_.chunks.push_back(std::make_unique<Connection[]>(std::size_t{1} << Places::kShift));
+        }
+    } else {
+        place = free_.back();
+        free_.pop_back();
+        places_[place] = Connection();
+    }
+    Connection& connection = places_[place];
+    connection.cookie = cookie;
+    connection.in_use = true;
+    by_cookie_.insert(place);
+    return connection;
+}
+
+void Connections::erase(Connection& connection) {
+    stop_waiting(connection);
+    const auto found = by_cookie_.find(Cookie{connection.cookie});
+    if (found == by_cookie_.end()) {
+        return;
+    }
+    connection.in_use = false;
+    free_.push_back(*found);
+    by_cookie_.erase(found);
+}
+
+Connection* Connections::next_victim() {
+    constexpr std::uint32_t kLook = 64;  // how far ahead a time-wait socket is looked for
+    Connection* victim = nullptr;
+    for (std::uint32_t looked = 0; looked < places_.size; ++looked) {
+        hand_ = (hand_ + 1) % places_.size;
+        Connection& candidate = places_[hand_];
+        if (!candidate.in_use || candidate.state == State::listen) {
+            continue;
+        }
+        if (victim == nullptr || candidate.state == State::time_wait) {
+            victim = &candidate;
+        }
+        if (candidate.state == State::time_wait || looked >= kLook) {
+            break;
+        }
+    }
+    return victim;
+}
+
+void Connections::wait(Connection& connection) {
+    if (!connection.addresses) {
+        return;  // nobody could find it
+    }
+    if (Connection* const before = waiting_between(connection.ends)) {
+        stop_waiting(*before);
+    }
+    connection.waiting = true;
+    by_ends_.insert(*by_cookie_.find(Cookie{connection.cookie}));
+}
+
+void Connections::stop_waiting(Connection& connection) {
+    if (connection.waiting) {
+        connection.waiting = false;
+        by_ends_.erase(connection.ends);
+    }
+}
+
+Connection* Connections::waiting_between(const Endpoints& ends) {
+    const auto found = by_ends_.find(ends);
+    return found == by_ends_.end() ? nullptr : &places_[*found];
+}
+
+}  // namespace tcptrail::track

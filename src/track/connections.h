@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the tracker's connections stand: found by cookie, and time-wait sockets by their two ends as well. Both indexes hold
+// 32-bit numbers of places, so one more connection costs its own bytes, its place in the index and little else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tsl/robin_set.h>
+
+#include "connection.h"
+
+namespace tcptrail::track {
+
+class Connections {
+public:
+    Connections();
+    Connections(const Connections&) = delete;
+    Connections& operator=(const Connections&) = delete;
+
+    std::size_t size() const { return by_cookie_.size(); }
+
+    const Connection* find(std::uint64_t cookie) const {
+        const auto found = by_cookie_.find(Cookie{cookie});
+        return found == by_cookie_.end() ? nullptr : &places_[*found];
+    }
+    Connection* find(std::uint64_t cookie) {
+        return const_cast<Connection*>(static_cast<const Connections*>(this)->find(cookie));
+    }
+    /// A new one, which must not stand there yet. References stay valid until its erase().
+    Connection& create(std::uint64_t cookie);
+    void erase(Connection& connection);
+
+    /// The next in the order of places that may go, time-wait first; nullptr: none may.
+    Connection* next_victim();
+
+    /// From now on, and until stop_waiting() or erase(), this one is found by its ends. They must not change meanwhile.
+    void wait(Connection& connection);
+    void stop_waiting(Connection& connection);
+    bool none_waiting() const { return by_ends_.empty(); }
+    Connection* waiting_between(const Endpoints& ends);
+
+    template <typename Visit>
+    void each(Visit&& visit) const {
+        for (std::uint32_t place = 0; place < places_.size; ++place) {
+            if (places_[place].in_use) {
+                visit(places_[place]);
+            }
+        }
+    }
+
+private:
+    struct Places {
+        static constexpr unsigned kShift = 10;  // places in a chunk
+        std::vector<std::unique_ptr<Connection[]>> chunks;
+        std::uint32_t size = 0;
+
+        Connection& operator[](std::uint32_t place) const {
+            return chunks[place >> kShift][place & ((1U << kShift) - 1)];
+        }
+    };
+    struct Cookie {
+        std::uint64_t value;
+    };
+    struct CookieHash {
+        const Places* places;
+        std::size_t operator()(Cookie cookie) const { return cookie.value; }  // the kernel counts them up
+        std::size_t operator()(std::uint32_t place) const { return (*places)[place].cookie; }
+    };
+    struct SameCookie {
+        using is_transparent = void;
+        const Places* places;
+        bool operator()(Cookie a, std::uint32_t b) const { return a.value == (*places)[b].cookie; }
+        bool operator()(std::uint32_t a, Cookie b) const { return b.value == (*places)[a].cookie; }
+        bool operator()(std::uint32_t a, std::uint32_t b) const { return (*places)[a].cookie == (*places)[b].cookie; }
+    };
+    struct EndsHash {
+        const Places* places;
+        std::size_t operator()(const Endpoints& ends) const;
+        std::size_t operator()(std::uint32_t place) const { return (*this)((*places)[place].ends); }
+    };
+    struct SameEnds {
+        using is_transparent = void;
+        const Places* places;
+        bool operator()(const Endpoints& a, std::uint32_t b) const { return a == (*places)[b].ends; }
+        bool operator()(std::uint32_t a, const Endpoints& b) const { return b == (*places)[a].ends; }
+        bool operator()(std::uint32_t a, std::uint32_t b) const { return (*places)[a].ends == (*places)[b].ends; }
+    };
+    // The stored hashes save a look at every connection when the index grows.
+    using ByCookie = tsl::robin_set<std::uint32_t, CookieHash, SameCookie, std::allocator<std::uint32_t>, true>;
+    using ByEnds = tsl::robin_set<std::uint32_t, EndsHash, SameEnds, std::allocator<std::uint32_t>, true>;
+
+    Places places_;
+    std::vector<std::uint32_t> free_;
+    ByCookie by_cookie_;
+    ByEnds by_ends_;
+    std::uint32_t hand_ = 0;  // of next_victim()
+};
+
+}  // namespace tcptrail::track

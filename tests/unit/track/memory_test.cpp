@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a million connections cost. A program of its own: it counts what all of it allocates.
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include <gtest/gtest.h>
+
+#include "track/table.h"
+
+namespace {
+
+std::size_t allocated = 0;
+std::size_t most_allocated = 0;
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+    void* const at = std::malloc(bytes);
+    if (at == nullptr) {
+        throw std::bad_alloc();
+    }
+    allocated += malloc_usable_size(at) + sizeof(std::size_t);  // and the heap's own word
+    most_allocated = std::max(most_allocated, allocated);
+    return at;
+}
+void operator delete(void* at) noexcept {
+    if (at != nullptr) {
+        allocated -= malloc_usable_size(at) + sizeof(std::size_t);
+    }
+    std::free(at);
+}
+void operator delete(void* at, std::size_t) noexcept {
+    operator delete(at);
+}
+
+namespace tcptrail::test {
+namespace {
+
+constexpr std::uint64_t kConnections = 1'000'000;
+constexpr std::size_t kAllowed = std::size_t{256} << 20;
+
+struct Deaf final : TrackObserver {};
+
+/// Opens of both families, each with ends of its own.
+tt_open open_record(std::uint64_t n, State old, State fresh) {
+    tt_open open{};
+    open.step.head = {.size = sizeof(open),
+                      .type = TT_OPEN,
+                      .flags = TT_F_HAS_SOCKET,
+                      .old_state = static_cast<tt_u8>(old),
+                      .new_state = static_cast<tt_u8>(fresh),
+                      .lport = static_cast<tt_u16>(1024 + n % 60'000),
+                      .time = 1'000'000'000 + n};
+    open.step.cookie = 4096 + n;
+    open.netns = 4026531840U;
+    open.family = n % 2 == 0 ? 2 : 10;
+    open.rport = 443;
+    const auto host = static_cast<std::uint32_t>(n / 60'000);
+    std::memcpy(open.raddr, &host, sizeof(host));
+    return open;
+}
+
+TEST(Memory, AMillionLiveConnectionsFit) {
+    Deaf deaf;
+    const std::size_t before = most_allocated = allocated;
+    ConnectionTable table(deaf);
+    for (std::uint64_t n = 0; n < kConnections; ++n) {
+        table.apply(open_record(n, State::close, State::syn_sent).step.head);
+        table.apply(open_record(n, State::syn_sent, State::established).step.head);
+    }
+    EXPECT_EQ(table.size(), kConnections);
+    EXPECT_EQ(table.trace_end().evicted, 0U);
+    EXPECT_LE(most_allocated - before, kAllowed) << "on the way";
+    RecordProperty("bytes_per_connection", std::to_string((allocated - before) / kConnections));
+    std::printf("%zu bytes a connection, index included; %zu at the most\n", (allocated - before) / kConnections,
+                (most_allocated - before) / kConnections);
+}
+
+TEST(Memory, AMillionInTimeWaitFit) {
+    Deaf deaf;
+    const std::size_t before = most_allocated = allocated;
+    ConnectionTable table(deaf);
+    for (std::uint64_t n = 0; n < kConnections; ++n) {
+        table.apply(open_record(n, State::syn_sent, State::established).step.head);
+        tt_close close{};
+        close.step = open_record(n, State::fin_wait2, State::close).step;
+        close.step.head.type = TT_CLOSE;
+        close.step.head.size = sizeof(close);
+        close.close_flags = TT_C_DEAD | TT_C_DONE;
+        close.tw_max = 4'000'000;
+        table.apply(close.step.head);
+    }
+    EXPECT_EQ(table.size(), kConnections);
+    EXPECT_LE(most_allocated - before, kAllowed) << "on the way";
+    std::printf("%zu bytes a time-wait socket, both indexes included; %zu at the most\n",
+                (allocated - before) / kConnections, (most_allocated - before) / kConnections);
+}
+
+}  // namespace
+}  // namespace tcptrail::test
