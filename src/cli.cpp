@@ -15,7 +15,7 @@ namespace {
 
 /// What the options say, before their values are judged.
 struct Raw {
-    std::string duration, interval, btf, write;
+    std::string duration, interval, older_than, btf, write;
     std::string hooks = "auto", colour = "auto";
     std::vector<std::string> read, pids, comms, lports, rports, addresses, cgroups, netns;
     bool ipv4 = false, ipv6 = false, json = false, verbose = false;
@@ -59,6 +59,14 @@ Result<std::optional<std::chrono::nanoseconds>> duration(std::string_view option
         return wrong(option, value, "not a duration; write 10s, 500ms, 2m or 1h");
     }
     return parsed;
+}
+
+/// A duration, or none at all: 0 makes everything old enough.
+Result<std::optional<std::chrono::nanoseconds>> age(std::string_view option, const std::string& value, bool given) {
+    if (given && (value == "0" || value == "0s")) {
+        return std::optional(std::chrono::nanoseconds(0));
+    }
+    return duration(option, value, given);
 }
 
 /// As rows have it: from the cgroup root, no slash at the end.
@@ -171,6 +179,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
     const auto* interval_option =
         app.add_option("-i,--interval", raw.interval, "A report after each such time, of that time");
+    const auto* older_option =
+        app.add_option("--older-than", raw.older_than, "closewait: lists those that wait for so long (5s)");
     app.add_flag("-j,--json", raw.json, "JSON Lines");
     list("-p,--pid", raw.pids, "Process ids of owner, actor or closer");
     list("-c,--comm", raw.comms, "Process names of owner, actor or closer");
@@ -231,6 +241,13 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     if (*repeat && !kind.repeats) {
         return fail(Exit::usage, fmt::format("--interval repeats a report and {} has none", kind.name));
     }
+    const auto older_than = age("--older-than", raw.older_than, older_option->count() > 0);
+    if (!older_than) {
+        return tl::unexpected(older_than.error());
+    }
+    if (*older_than && options.view != View::closewait) {
+        return fail(Exit::usage, fmt::format("--older-than is for closewait, not for {}", kind.name));
+    }
     if (write_option->count() > 0 && raw.write.empty()) {
         return wrong("--write", raw.write, "empty file name");
     }
@@ -250,6 +267,7 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     options.duration = *stop_after;
     options.interval = *repeat;
     options.settings.filter = std::move(*rows);
+    options.settings.older_than = older_than->value_or(options.settings.older_than);
     options.read = raw.read;
     options.write = raw.write;
     options.json = raw.json;

@@ -6,6 +6,7 @@
 
 #include <tcptrail/rows.h>
 
+#include "report/closewait.h"
 #include "report/life.h"
 #include "view/kind.h"
 
@@ -26,6 +27,7 @@ public:
     virtual void write_transition(std::string& out, const TransitionRow& row, const Context& context) = 0;
     virtual void write_connection(std::string& out, const ConnectionRow& row, const Context& context) = 0;
     virtual void write_life(std::string& out, const report::LifeSummary& summary, const Context& context) = 0;
+    virtual void write_closewait(std::string& out, const report::CloseWaitSummary& summary, const Context& context) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

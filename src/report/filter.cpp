@@ -111,7 +111,7 @@ bool Filter::matches_process(ProcessId id, const ProcessDirectory& processes) co
 }
 
 bool Filter::matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const {
-    if (pids.empty() && comms.empty() && cgroups.empty()) {
+    if (!asks_for_processes()) {
         return true;
     }
     return matches_process(owner, processes) || (other != owner && matches_process(other, processes));
@@ -123,6 +123,13 @@ bool Filter::matches(const TransitionRow& row, const ProcessDirectory& processes
 
 bool Filter::matches(const ConnectionRow& row, const ProcessDirectory& processes) const {
     return matches_ends(row.ends) && matches_either(row.owner.process, row.closer, processes);
+}
+
+bool Filter::matches(const Endpoints& ends, std::span<const ProcessId> any_of,
+                     const ProcessDirectory& processes) const {
+    return matches_ends(ends) && (!asks_for_processes() || std::any_of(any_of.begin(), any_of.end(), [&](ProcessId id) {
+               return matches_process(id, processes);
+           }));
 }
 
 }  // namespace tcptrail::report

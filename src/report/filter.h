@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,9 +39,12 @@ struct Filter {
 
     bool matches(const TransitionRow& row, const ProcessDirectory& processes) const;
     bool matches(const ConnectionRow& row, const ProcessDirectory& processes) const;
+    /// What stands now: one of `any_of` (owner, holders) fulfils all process options.
+    bool matches(const Endpoints& ends, std::span<const ProcessId> any_of, const ProcessDirectory& processes) const;
 
 private:
     bool matches_ends(const Endpoints& ends) const;
+    bool asks_for_processes() const { return !pids.empty() || !comms.empty() || !cgroups.empty(); }
     bool matches_process(ProcessId id, const ProcessDirectory& processes) const;
     /// One of the two processes fulfils all process options.
     bool matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const;

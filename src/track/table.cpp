@@ -383,7 +383,6 @@ void ConnectionTable::on_destroy(const tt_step& step) {
     tt_close close{};
     close.step = step;
     close.step.head.old_state = static_cast<std::uint8_t>(connection->state);
-    connection->in_state_known = false;
     finish(*connection, close);
     erase(step.cookie);
 }

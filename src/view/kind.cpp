@@ -14,6 +14,9 @@ constexpr std::array kinds = {
              until_stopped},
     ViewKind{View::life, "life", "One line for each ended connection, then a summary", true, false, false,
              until_stopped},
+    ViewKind{View::closewait, "closewait",
+             "Sockets whose peer has closed and whose process has not: age, owner, unread", true, true, false,
+             until_stopped},
     ViewKind{View::record, "record", "Writes the flight recording that -w names", false, true, false, until_stopped},
 };
 

@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, record };
+enum class View { trace, life, closewait, record };
 
 struct ViewKind {
     View view;

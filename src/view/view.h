@@ -3,6 +3,7 @@
 // cut in the stream's own time, so a recording is cut in the same places. Used from one thread.
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include <tcptrail/rows.h>
@@ -19,6 +20,7 @@ namespace tcptrail::view {
 /// What the options say to views.
 struct Settings {
     report::Filter filter;
+    std::chrono::nanoseconds older_than = std::chrono::seconds(5);  // closewait: tells a leak from a moment
 };
 
 /// What a view works on. All of it outlives the view.
@@ -46,5 +48,6 @@ std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope);
 // The views, each in its own file.
 std::unique_ptr<View> make_trace(const Scope& scope);
 std::unique_ptr<View> make_life(const Scope& scope);
+std::unique_ptr<View> make_closewait(const Scope& scope);
 
 }  // namespace tcptrail::view

@@ -82,7 +82,22 @@ void Trail::send(T& record, Gap gap, const std::string& text) {
     before_.assign(head.size / 8, 0);
     std::memcpy(before_.data(), &record, sizeof(T));
     std::memcpy(reinterpret_cast<char*>(before_.data()) + sizeof(T), text.data(), text.size());
-    table_->apply(*reinterpret_cast<const tt_head*>(before_.data()));
+    apply(*reinterpret_cast<const tt_head*>(before_.data()));
+}
+
+void Trail::apply(const tt_head& record) {
+    table_->apply(record);
+    if (on_record) on_record(record);
+}
+
+void Trail::on_transition(const TransitionRow& row) {
+    transitions.push_back(row);
+    if (also != nullptr) also->on_transition(row);
+}
+
+void Trail::on_ended(const ConnectionRow& row) {
+    endings.push_back(row);
+    if (also != nullptr) also->on_ended(row);
 }
 
 Trail::Trail(const char* hooks, TableLimits limits) : table_(std::make_unique<ConnectionTable>(*this, limits)) {
@@ -222,7 +237,7 @@ Trail& Trail::rst_received(Gap gap) {
 Trail& Trail::twice() {
     auto* head = reinterpret_cast<tt_head*>(before_.data());
     head->flags |= TT_F_BACKUP;
-    table_->apply(*head);
+    apply(*head);
     return *this;
 }
 
@@ -311,7 +326,7 @@ Trail& Trail::snapshot_end() {
     return *this;
 }
 
-Trail& Trail::shows(State state, Gap gap) {
+Trail& Trail::shows(State state, Gap gap, const Shown& shown) {
     auto record = make<tt_socket>(TT_SOCKET);
     record.head.new_state = number(state);
     record.head.lport = here().local.port;
@@ -322,16 +337,19 @@ Trail& Trail::shows(State state, Gap gap) {
     put(record.laddr, here().local);
     put(record.raddr, here().remote);
     record.listener = here().listener;
+    record.head.flags = static_cast<tt_u8>(shown.flags);
+    record.unread = shown.unread;
+    record.last_recv_ms = shown.last_recv_ms;
     send(record, gap);
     return *this;
 }
 
-Trail& Trail::holder(const Actor& actor, unsigned flags) {
+Trail& Trail::holder(const Actor& actor, unsigned flags, std::uint32_t fd) {
     auto record = make<tt_holder>(TT_HOLDER);
     fill(record.process, actor);
     record.process.head.flags = static_cast<tt_u8>(flags);
     record.cookie = cookie_;
-    record.fd = 3;
+    record.fd = fd;
     send(record, 0ms);
     return *this;
 }

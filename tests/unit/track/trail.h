@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -61,6 +62,13 @@ struct Facts {
     std::uint16_t fin_timeout_s = 60;
 };
 
+/// What a snapshot shows besides; tt_socket.
+struct Shown {
+    unsigned flags = TT_F_HAS_SOCKET;
+    std::uint32_t unread = 0;
+    std::uint32_t last_recv_ms = ~std::uint32_t{0};
+};
+
 tt_close close_record(State old, const Facts& facts);
 
 class Trail final : public TrackObserver {
@@ -103,9 +111,10 @@ public:
     Trail& tick(Gap gap);
     Trail& end(Gap gap = 1ms);
     Trail& counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t counted);
-    Trail& snapshot(unsigned what);            // begins
-    Trail& shows(State state, Gap gap = 0ms);  // the current socket in the snapshot; the gap may be negative
-    Trail& holder(const Actor& actor, unsigned flags = 0);
+    Trail& snapshot(unsigned what);  // begins
+    /// The current socket in the snapshot; the gap may be negative.
+    Trail& shows(State state, Gap gap = 0ms, const Shown& shown = {});
+    Trail& holder(const Actor& actor, unsigned flags = 0, std::uint32_t fd = 3);
     Trail& snapshot_end();
     /// A whole first snapshot without sockets.
     Trail& nothing_before() { return snapshot(TT_SNAP_SOCKETS | TT_SNAP_FIRST).snapshot_end(); }
@@ -122,6 +131,10 @@ public:
     std::vector<std::string> states(const ConnectionRow& row) const;
     const ConnectionTable& table() const { return *table_; }
 
+    // A report under test hears what a view hears.
+    std::function<void(const tt_head&)> on_record;
+    TrackObserver* also = nullptr;
+
     std::vector<TransitionRow> transitions;
     std::vector<ConnectionRow> endings;
 
@@ -134,8 +147,9 @@ private:
         std::uint64_t listener = 0;
     };
 
-    void on_transition(const TransitionRow& row) override { transitions.push_back(row); }
-    void on_ended(const ConnectionRow& row) override { endings.push_back(row); }
+    void on_transition(const TransitionRow& row) override;
+    void on_ended(const ConnectionRow& row) override;
+    void apply(const tt_head& record);
 
     template <typename T>
     void send(T& record, Gap gap, const std::string& text = {});
