@@ -44,7 +44,7 @@ std::string_view name(Unread unread) {
 struct CloseWaitReport::Gathered {
     CloseWaitProcess row;
     std::uint64_t entered = 0;   // in the window, and still there
-    std::uint64_t gathered = 0;  // old ones that came since the last old one was let go
+    std::uint64_t gathered = 0;  // those that stay and came since one was let go
     MonoNs first = std::numeric_limits<MonoNs>::max();
     MonoNs last = 0;
     Left left;
@@ -96,7 +96,7 @@ void CloseWaitReport::take(const tt_head& record) {
 
 void CloseWaitReport::heard(const TransitionRow& row) {
     if (row.old_state == State::close_wait &&
-        (!row.in_old_ns || *row.in_old_ns >= older_than_ns_ || row.time - *row.in_old_ns < window_from_)) {
+        (!row.in_old_ns || *row.in_old_ns >= leak_stays(older_than_ns_) || row.time - *row.in_old_ns < window_from_)) {
         if (filter_.matches(row, table_)) {
             let_go(row.owner, row.time, row.in_old_ns ? std::optional(row.time - *row.in_old_ns) : std::nullopt);
         }
@@ -113,7 +113,7 @@ void CloseWaitReport::heard(const ConnectionRow& row) {
 
 void CloseWaitReport::let_go(const Owner& owner, MonoNs time, std::optional<MonoNs> since) {
     Left& left = left_[known_process(owner, table_) != nullptr ? owner.process : 0];
-    if (!since || time - *since >= older_than_ns_) {
+    if (!since || time - *since >= leak_stays(older_than_ns_)) {
         left.last = time;
     }
     if (!since || *since < window_from_) {
@@ -158,7 +158,7 @@ void CloseWaitReport::gather(const track::Connection& connection, MonoNs from, M
         return;
     }
     ++group.row.older;
-    if (connection.in_state_known && since > group.left.last) {
+    if (connection.in_state_known && age >= leak_stays(older_than_ns_) && since > group.left.last) {
         ++group.gathered;
         group.first = std::min(group.first, since);
         group.last = std::max(group.last, since);

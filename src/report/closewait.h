@@ -4,6 +4,7 @@
 // the report's snapshot. Pure; used from one thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -69,15 +70,18 @@ struct CloseWaitSummary {
 
 /// A leak gathers sockets that stay, and lets none go. At least this many...
 inline constexpr std::uint64_t leak_least = 3;
-/// ...whose FINs came over at least this part of the age that tells a leak from a moment: one burst (a server that
-/// restarts and closes a pool) is none.
+/// ...that stay for the age that tells a leak from a moment, which is never shorter than this...
+inline constexpr std::uint64_t leak_stays(std::uint64_t older_than_ns) {
+    return std::max<std::uint64_t>(older_than_ns, 1'000'000'000);
+}
+/// ...and whose FINs came over at least half that time: one burst (a server that restarts and closes a pool) is none.
 inline constexpr std::uint64_t leak_spread(std::uint64_t older_than_ns) {
-    return older_than_ns / 2;
+    return leak_stays(older_than_ns) / 2;
 }
 
 /// A window no longer than this shows no leak.
 inline constexpr std::uint64_t watch_at_least(std::uint64_t older_than_ns) {
-    return older_than_ns + leak_spread(older_than_ns);
+    return leak_stays(older_than_ns) + leak_spread(older_than_ns);
 }
 
 class CloseWaitReport {
@@ -108,7 +112,7 @@ private:
     };
     using FactsByCookie = std::unordered_map<std::uint64_t, Facts>;
     struct Left {
-        MonoNs last = 0;                // when an old one was last let go
+        MonoNs last = 0;                // when one that had stayed was last let go
         std::uint64_t from_before = 0;  // this window let go so many that stood when it began
     };
     struct Gathered;

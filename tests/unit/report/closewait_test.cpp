@@ -236,6 +236,14 @@ TEST(CloseWait, WhatShrinksIsNoLeakAndItsGrowthIsNegative) {
     EXPECT_EQ(world.processes(), (Lines{"server now 2 older 2 growth -1.00 oldest 4004ms"}));
 }
 
+TEST(CloseWait, ThoughAllAreListedAMomentIsStillAMoment) {
+    World world(0s);
+    for (std::uint16_t port = 1001; port <= 1003; ++port) {
+        world.waits(port).waits(2000 + port).closed(2 * (port - 1000U) + 1, 100ms).trail.tick(1s);
+    }
+    EXPECT_EQ(world.processes(), (Lines{"server now 3 older 3 growth 0.90 LEAK oldest 3313ms"}));
+}
+
 TEST(CloseWait, TwoProcessesAreTwoRowsTheLeakFirst) {
     World world(1s);
     Trail& t = world.trail;
