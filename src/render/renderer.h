@@ -8,6 +8,7 @@
 
 #include "report/closewait.h"
 #include "report/life.h"
+#include "report/states.h"
 #include "view/kind.h"
 
 namespace tcptrail::render {
@@ -28,6 +29,7 @@ public:
     virtual void write_connection(std::string& out, const ConnectionRow& row, const Context& context) = 0;
     virtual void write_life(std::string& out, const report::LifeSummary& summary, const Context& context) = 0;
     virtual void write_closewait(std::string& out, const report::CloseWaitSummary& summary, const Context& context) = 0;
+    virtual void write_states(std::string& out, const report::StatesSummary& summary, const Context& context) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

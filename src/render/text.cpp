@@ -47,6 +47,7 @@ void Text::write_header(std::string& out, View view) {
                                "LADDR:LPORT", "RADDR:RPORT", "SENT", "RECV", "LIFE", "REASON");
             break;
         case View::closewait:  // each report has its own
+        case View::states:     // its heads are those of what occurs
         case View::record: return;
     }
     out += paint(std::move(line), bold) + "\n";

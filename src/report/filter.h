@@ -42,10 +42,14 @@ struct Filter {
     /// What stands now: one of `any_of` (owner, holders) fulfils all process options.
     bool matches(const Endpoints& ends, std::span<const ProcessId> any_of, const ProcessDirectory& processes) const;
 
-private:
-    bool matches_ends(const Endpoints& ends) const;
+    /// There are options on processes at all.
     bool asks_for_processes() const { return !pids.empty() || !comms.empty() || !cgroups.empty(); }
+    /// All options but those on processes.
+    bool matches_ends(const Endpoints& ends) const;
+    /// All options on processes; a process that is not known fulfils none.
     bool matches_process(ProcessId id, const ProcessDirectory& processes) const;
+
+private:
     /// One of the two processes fulfils all process options.
     bool matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const;
 };

@@ -17,6 +17,8 @@ constexpr std::array kinds = {
     ViewKind{View::closewait, "closewait",
              "Sockets whose peer has closed and whose process has not: age, owner, unread", true, true, false,
              until_stopped},
+    ViewKind{View::states, "states", "How many sockets stand in each state now, by process", true, true, true,
+             until_stopped},
     ViewKind{View::record, "record", "Writes the flight recording that -w names", false, true, false, until_stopped},
 };
 

@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, closewait, record };
+enum class View { trace, life, closewait, states, record };
 
 struct ViewKind {
     View view;
