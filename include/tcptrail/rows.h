@@ -24,6 +24,7 @@ struct TransitionRow {
     std::optional<std::uint64_t> in_old_ns;  // nullopt: the old state began before we saw it
     Owner owner;
     ProcessId actor = 0;               // 0: the network or a timer
+    ProcessId closer = 0;              // who sent the first FIN or RST on this side; 0: nobody yet, or not known
     std::optional<State> tw_substate;  // FIN_WAIT2 where the time-wait socket still waits for the peer's FIN
     bool inferred = false;
 };

@@ -2,6 +2,7 @@
 #include "report/filter.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include <arpa/inet.h>
@@ -110,19 +111,12 @@ bool Filter::matches_process(ProcessId id, const ProcessDirectory& processes) co
                                            [&](const std::string& path) { return is_below(*process->cgroup, path); }));
 }
 
-bool Filter::matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const {
-    if (!asks_for_processes()) {
-        return true;
-    }
-    return matches_process(owner, processes) || (other != owner && matches_process(other, processes));
-}
-
 bool Filter::matches(const TransitionRow& row, const ProcessDirectory& processes) const {
-    return matches_ends(row.ends) && matches_either(row.owner.process, row.actor, processes);
+    return matches(row.ends, std::array{row.owner.process, row.actor, row.closer}, processes);
 }
 
 bool Filter::matches(const ConnectionRow& row, const ProcessDirectory& processes) const {
-    return matches_ends(row.ends) && matches_either(row.owner.process, row.closer, processes);
+    return matches(row.ends, std::array{row.owner.process, row.closer}, processes);
 }
 
 bool Filter::matches(const Endpoints& ends, std::span<const ProcessId> any_of,

@@ -48,10 +48,6 @@ struct Filter {
     bool matches_ends(const Endpoints& ends) const;
     /// All options on processes; a process that is not known fulfils none.
     bool matches_process(ProcessId id, const ProcessDirectory& processes) const;
-
-private:
-    /// One of the two processes fulfils all process options.
-    bool matches_either(ProcessId owner, ProcessId other, const ProcessDirectory& processes) const;
 };
 
 }  // namespace tcptrail::report

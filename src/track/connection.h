@@ -25,9 +25,10 @@ private:
 
 struct Connection {
     std::uint64_t cookie = 0;
-    MonoNs opened = 0;     // 0: before the trace
-    MonoNs last_time = 0;  // of the last transition, or of the snapshot that showed it
-    MonoNs deadline = 0;   // TIME_WAIT: when the model lets go of it
+    std::uint64_t listener = 0;  // that it was cloned from; 0: none, or not known
+    MonoNs opened = 0;           // 0: before the trace
+    MonoNs last_time = 0;        // of the last transition, or of the snapshot that showed it
+    MonoNs deadline = 0;         // TIME_WAIT: when the model lets go of it
     Endpoints ends;
     ProcessId closer = 0;
     Owner owner;
@@ -49,6 +50,9 @@ struct Connection {
     bool in_use : 1 = false;
     bool waiting : 1 = false;                 // a time-wait socket that is found by its ends
     bool held : 1 = false;                    // it has ended, and its row waits for one more fact
+    bool taken : 1 = false;                   // a process has, or had, a descriptor
+    bool queued : 1 = false;                  // stood in an accept queue when the snapshot showed it
+    bool shared : 1 = false;                  // a listener from which other processes than its owner accept, or may
     static constexpr std::size_t kSpans = 8;  // the longest path has seven
     std::array<PackedSpan, kSpans> spans;
 };

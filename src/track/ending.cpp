@@ -15,6 +15,8 @@ constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kTimeWaitAtMost = 62 * kSecond;
 /// A RST that belongs to a close follows it within the same system call or softirq.
 constexpr std::uint64_t kResetFollows = 2'000'000;
+/// A process that was held up between taking a connection and its accept's return.
+constexpr std::uint64_t kAcceptReturns = 100'000'000;
 
 track::Resets resets_of(const Connection& connection) {
     return {connection.reset_sent, connection.reset_received, connection.reset_reason};
@@ -53,20 +55,30 @@ void ConnectionTable::end(Connection& connection, const tt_close& close) {
     connection.last_time = close.step.head.time;
     connection.in_state_known = true;
 
-    const bool passive = connection.role == Role::passive && !connection.before_trace && !connection.accepted;
-    const bool has_socket = (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
-    const bool dead = (close.close_flags & TT_C_DEAD) != 0;
-    const bool unaccepted =
-        passive && !has_socket && !dead && accepts_seen_ && !enters && connection.owner.evidence == Evidence::inherited;
-    if (unaccepted || track::awaits_reset(close)) {
+    if (const auto wait = wait_of(connection, close); wait && !enters) {
         connection.held = true;
-        held_[connection.cookie] = {close, unaccepted};
-        if (!unaccepted) {
-            holds_.push_back({close.step.head.time + kResetFollows, connection.cookie});
+        held_[connection.cookie] = {close, *wait};
+        switch (*wait) {
+            case Wait::reset: holds_.push_back({close.step.head.time + kResetFollows, connection.cookie}); break;
+            case Wait::acceptor:
+                accepts_due_.push_back({close.step.head.time + kAcceptReturns, connection.cookie});
+                break;
+            case Wait::queue_leaves: break;
         }
         return;
     }
     leave(connection, close, time_wait);
+}
+
+std::optional<ConnectionTable::Wait> ConnectionTable::wait_of(const Connection& connection,
+                                                              const tt_close& close) const {
+    const bool dead = (close.close_flags & TT_C_DEAD) != 0;
+    const Evidence evidence = connection.owner.evidence;
+    if (accepts_seen_ && connection.role == Role::passive && !connection.accepted && !dead &&
+        (evidence == Evidence::inherited || evidence == Evidence::unknown)) {
+        return (close.step.head.flags & TT_F_HAS_SOCKET) != 0 ? Wait::acceptor : Wait::queue_leaves;
+    }
+    return track::awaits_reset(close) ? std::optional(Wait::reset) : std::nullopt;
 }
 
 /// The row is told, and the connection leaves the table or stands in TIME_WAIT.
@@ -206,13 +218,17 @@ void ConnectionTable::release(std::uint64_t cookie) {
 
 void ConnectionTable::advance(MonoNs now) {
     now_ = now;
-    while (!holds_.empty() && holds_.front().at <= now) {
-        const std::uint64_t cookie = holds_.front().cookie;
-        holds_.pop_front();
-        if (const auto held = held_.find(cookie); held != held_.end() && !held->second.unaccepted) {
-            release(cookie);
+    const auto let_go = [this, now](std::deque<Deadline>& queue, Wait wait) {
+        while (!queue.empty() && queue.front().at <= now) {
+            const std::uint64_t cookie = queue.front().cookie;
+            queue.pop_front();
+            if (const auto held = held_.find(cookie); held != held_.end() && held->second.wait == wait) {
+                release(cookie);
+            }
         }
-    }
+    };
+    let_go(holds_, Wait::reset);
+    let_go(accepts_due_, Wait::acceptor);
     const auto expire = [this](const Deadline& due) {
         const Connection* connection = find_connection(due.cookie);
         if (connection != nullptr && connection->deadline == due.at) {

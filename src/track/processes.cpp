@@ -43,7 +43,8 @@ std::string container_of(std::string_view path) {
             ++run;
             continue;
         }
-        if (run == kDigits) {
+        // conmon watches a container from outside of it.
+        if (run == kDigits && !path.substr(0, i - kDigits).ends_with("-conmon-")) {
             return std::string(path.substr(i - kDigits, kDigits));
         }
         run = 0;

@@ -13,6 +13,9 @@ void ConnectionTable::on_snapshot(const tt_snapshot& record) {
     const bool end = (record.head.flags & TT_F_END) != 0;
     snapshot_open_ = true;
     if ((record.what & TT_SNAP_MARK) != 0 && end) {
+        if (!snapshot_done_) {
+            inherit_queued();
+        }
         snapshot_done_ = true;
         snapshot_open_ = false;
         ended_.clear();
@@ -35,9 +38,12 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     if (row.cookie == 0 || state == State::new_syn_recv) {
         return;
     }
+    const bool queued = (row.head.flags & TT_F_HAS_SOCKET) == 0 && (row.close_flags & TT_C_DEAD) == 0 &&
+                        (state == State::established || state == State::close_wait);
     Connection* connection = find_connection(row.cookie);
     if (connection != nullptr) {
         connection->seen = snapshot_;
+        connection->queued = queued;
         if (state != State::time_wait && connection->state != State::time_wait && connection->state != state &&
             row.head.time > connection->last_time && !connection->held) {
             mark_incomplete(*connection);  // a transition between the last one and now was lost
@@ -60,6 +66,7 @@ void ConnectionTable::on_socket(const tt_socket& row) {
         connection->state = state;
         connection->last_time = row.head.time;
         connection->seen = snapshot_;
+        connection->queued = queued;
         if (snapshot_done_) {
             mark_incomplete(*connection);  // it was opened under the trace, and that was lost
         }
@@ -74,26 +81,6 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     std::memcpy(open.raddr, row.raddr, sizeof(open.raddr));
     open.listener = state == State::listen ? 0 : row.listener;
     adopt(*connection, open);
-}
-
-void ConnectionTable::on_holder(const tt_holder& row) {
-    ProcessId holder = 0;
-    processes_.describe_holder(row, holder);
-    Connection* connection = find_connection(row.cookie);
-    if (connection == nullptr || connection->held || (row.process.head.flags & TT_F_KTHREAD) != 0) {
-        return;
-    }
-    const Evidence evidence = connection->owner.evidence;
-    if (evidence == Evidence::unknown || (evidence == Evidence::inherited && !connection->accepted)) {
-        connection->owner = {holder, Evidence::snapshot};
-    } else if (evidence == Evidence::snapshot) {
-        // Several hold it (fork, a passed descriptor): the one that has run longest is the likeliest to have opened it.
-        const Process* known = processes_.find(connection->owner.process);
-        const Process* other = processes_.find(holder);
-        if (known != nullptr && other != nullptr && other->start_ns < known->start_ns) {
-            connection->owner.process = holder;
-        }
-    }
 }
 
 /// Sockets of the namespace that stood before this snapshot and are not in it have ended unseen.

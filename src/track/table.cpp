@@ -163,12 +163,8 @@ void ConnectionTable::adopt(Connection& connection, const tt_open& open) {
     connection.addresses = true;
     if (open.listener != 0 && open.listener != connection.cookie) {
         connection.role = Role::passive;
-        if (connection.owner.process == 0) {
-            if (const Connection* listener = find_connection(open.listener);
-                listener != nullptr && listener->owner.process != 0) {
-                connection.owner = {listener->owner.process, Evidence::inherited};
-            }
-        }
+        connection.listener = open.listener;
+        inherit(connection);
     }
 }
 
@@ -207,32 +203,6 @@ Connection& ConnectionTable::begin(const tt_step& step, State old, State fresh) 
         mark_incomplete(connection);  // it stood neither in the snapshot nor in the stream
     }
     return connection;
-}
-
-void ConnectionTable::name_owner(Connection& connection, const tt_step& step, const tt_close* close) {
-    if (!track::made_by_actor(step, close)) {
-        return;
-    }
-    const ProcessId actor = processes_.of_actor(step.actor);
-    switch (static_cast<State>(step.head.new_state)) {
-        case State::syn_sent: connection.owner = {actor, Evidence::connect}; return;
-        case State::listen: connection.owner = {actor, Evidence::listen}; return;
-        default: break;
-    }
-    if ((step.head.flags & TT_F_HAS_SOCKET) == 0) {
-        return;
-    }
-    // Nobody was seen to accept it, and yet a process has it: io_uring, or no accept hook serves.
-    const bool unaccepted = connection.role == Role::passive && !connection.accepted && !connection.before_trace;
-    if (connection.owner.process == 0 || (unaccepted && connection.owner.evidence == Evidence::inherited)) {
-        const Process* inherited = processes_.find(connection.owner.process);
-        const Process* acting = processes_.find(actor);
-        const bool same = inherited != nullptr && acting != nullptr && inherited->pid == acting->pid &&
-                          inherited->start_ns == acting->start_ns;
-        if (!same) {
-            connection.owner = {actor, Evidence::close};
-        }
-    }
 }
 
 void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt_close* close) {
@@ -329,6 +299,7 @@ void ConnectionTable::report(const Connection& connection, MonoNs time, State ol
         connection.in_state_known ? std::optional<std::uint64_t>(time - connection.last_time) : std::nullopt;
     row.owner = connection.owner;
     row.actor = actor;
+    row.closer = connection.closer;
     row.tw_substate = substate != nullptr ? std::optional<State>(*substate) : std::nullopt;
     row.inferred = inferred;
     observer_.on_transition(row);
@@ -349,19 +320,6 @@ void ConnectionTable::on_endpoint(const tt_open& open) {
     }
     if (known.lport != 0 && connection->ends.lport == 0) {
         connection->ends.lport = known.lport;
-    }
-}
-
-void ConnectionTable::on_accept(const tt_step& step) {
-    Connection* connection = find_connection(step.cookie);
-    if (connection == nullptr) {
-        return;
-    }
-    connection->accepted = true;
-    connection->role = Role::passive;
-    connection->owner = {processes_.of_actor(step.actor), Evidence::accept};
-    if (connection->held) {
-        release(step.cookie);
     }
 }
 
@@ -398,7 +356,7 @@ void ConnectionTable::on_reset(const tt_reset& reset) {
     }
     connection->reset_sent = true;
     connection->reset_reason = static_cast<std::uint8_t>(reset.reason);
-    if (const auto held = held_.find(reset.cookie); held != held_.end() && !held->second.unaccepted) {
+    if (const auto held = held_.find(reset.cookie); held != held_.end() && held->second.wait == Wait::reset) {
         release(reset.cookie);
     }
 }

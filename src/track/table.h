@@ -6,6 +6,7 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,9 +56,15 @@ public:
     std::string_view start_setting(const std::string& key) const;
 
 private:
+    /// What the row of an ended connection waits for.
+    enum class Wait : std::uint8_t {
+        reset,        // a RST, which says why
+        acceptor,     // a process has it; its accept has not returned
+        queue_leaves  // nobody has it: accept, or the socket's end
+    };
     struct Held {
         tt_close close;
-        bool unaccepted;  // waits for accept or for the socket's end, else for a RST
+        Wait wait;
     };
     struct Deadline {
         MonoNs at;
@@ -88,11 +95,16 @@ private:
 
     track::Connection& begin(const tt_step& step, State old, State fresh);
     void adopt(track::Connection& connection, const tt_open& open);
+    void inherit(track::Connection& connection);
+    void inherit_queued();
+    void share_listener(const track::Connection& child, ProcessId other);
+    bool is_same_process(ProcessId a, ProcessId b) const;
     void name_owner(track::Connection& connection, const tt_step& step, const tt_close* close);
     void mark_incomplete(track::Connection& connection);
     void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
                 bool inferred, const State* substate);
     void end(track::Connection& connection, const tt_close& close);
+    std::optional<Wait> wait_of(const track::Connection& connection, const tt_close& close) const;
     void finish(track::Connection& connection, const tt_close& close);
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
@@ -111,7 +123,8 @@ private:
     tsl::robin_map<std::uint64_t, Held> held_;
     tsl::robin_map<std::uint64_t, Dormant> dormant_;
     std::deque<std::uint64_t> dormant_order_;
-    std::deque<Deadline> holds_;
+    std::deque<Deadline> holds_;  // for a RST
+    std::deque<Deadline> accepts_due_;
     std::deque<Deadline> expiries_;                       // TIME_WAIT
     std::multimap<MonoNs, std::uint64_t> slow_expiries_;  // the dead FIN_WAIT2 kind: each has its own time-out
     tsl::robin_map<std::uint64_t, MonoNs> ended_;         // since the snapshot under way began

@@ -190,6 +190,11 @@ Trail& Trail::child(End local, End remote, Gap gap) {
     return *this;
 }
 
+Trail& Trail::child_of(std::uint64_t listener, End local, End remote) {
+    listener_ = listener;
+    return child(local, remote);
+}
+
 Trail& Trail::older(State state, End local, End remote) {
     add(local, remote);
     here().state = state;

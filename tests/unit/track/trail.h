@@ -88,7 +88,8 @@ public:
     Trail& connect(End local, End remote, Gap gap = 1ms);
     Trail& reconnect(Gap gap);                           // the current socket, again
     Trail& child(End local, End remote, Gap gap = 1ms);  // of the last listener, established
-    Trail& older(State state, End local, End remote);    // stands since before the trace; no record
+    Trail& child_of(std::uint64_t listener, End local, End remote);
+    Trail& older(State state, End local, End remote);  // stands since before the trace; no record
     Trail& socket(std::uint64_t cookie);
 
     // Transitions.
