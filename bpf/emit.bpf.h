@@ -91,10 +91,13 @@ static __always_inline struct tt_head make_head(__u16 size, __u8 type, __u8 flag
     return head;
 }
 
-/* The actor id of the current task; sends its TT_PROCESS when this is news. Kernel threads act for nobody: 0. */
+/*
+ * The actor id of the current task; sends its TT_PROCESS when this is news. 0 for those that act for nobody: kernel
+ * threads, and ourselves (iter/task_file holds the file it looks at; its process may close it at that moment).
+ */
 static __always_inline __u64 current_actor(struct tt_log *log, __u64 now) {
     struct task_struct *task = bpf_get_current_task_btf();
-    if (task->flags & PF_KTHREAD)
+    if (task->flags & PF_KTHREAD || (tt_u32)task->tgid == shared.reader)
         return 0;
     __u32 tid = task->pid;
     __u64 id = actor_id(task->start_boottime, tid);

@@ -89,6 +89,8 @@ int each_file(struct bpf_iter__task_file *ctx) {
     struct file *file = ctx->file;
     if (!task || !file)
         return 0;
+    if (!shared.reader)
+        shared.reader = bpf_get_current_pid_tgid() >> 32;
     struct socket *socket = bpf_sock_from_file(file);
     if (!socket)
         return 0;
@@ -104,8 +106,9 @@ int each_file(struct bpf_iter__task_file *ctx) {
     row.process.head.new_state = BPF_CORE_READ(sk, __sk_common.skc_state);
     row.process.head.time = bpf_ktime_get_ns();
     read_process(&row.process, leader);
-    row.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+    row.cookie = bpf_get_socket_cookie(sk); /* assigns one: its namespace may be read after this */
     row.fd = ctx->fd;
+    row.socket_netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
     bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
     return 0;
 }

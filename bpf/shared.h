@@ -58,7 +58,9 @@ struct tt_shared {
     tt_u32 addresses;      /* 1: addresses go with every transition (until the first snapshot; after a loss) */
     tt_u32 child_complete; /* LISTEN -> SYN_RECV carries the child's own cookie and addresses (kernel 6.13 and later) */
     tt_u32 ends_awaited;   /* sockets whose tt_origin.unaccepted_end is set: on_destroy looks for them only then */
-    tt_u64 pad[5];         /* a line of its own */
+    tt_u32 reader; /* our own tgid, of the initial PID namespace: an iterator may drop a file's last reference */
+    tt_u32 pad32;
+    tt_u64 pad[4]; /* a line of its own */
 } __attribute__((aligned(64)));
 
 #endif

@@ -119,7 +119,8 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int 
         return;
     __u16 lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport); /* skc_num is 0 again by now */
     if (!(flags & TT_F_HAS_SOCKET) && !(sk->__sk_common.skc_flags & SOCK_DEAD_BIT)) {
-        struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
+        /* created for those that stood in the queue before the trace */
+        struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
         if (found && !found->unaccepted_end) {
             found->unaccepted_end = 1;
             __sync_fetch_and_add(&shared.ends_awaited, 1);

@@ -184,7 +184,7 @@ struct tt_holder {
     struct tt_process process; /* head.type TT_HOLDER; thread empty */
     tt_u64 cookie;
     tt_u32 fd;
-    tt_u32 pad;
+    tt_u32 socket_netns; /* the socket's, which may not be the process's; 0: not told */
 };
 
 struct tt_start {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace tcptrail::collect {
 namespace {
@@ -43,7 +44,23 @@ struct ProcessCgroups {
     std::string container;  // the first v1 path that names a container
 };
 
-ProcessCgroups read_process(std::uint32_t tgid) {
+/// Whether the process that has this number now is the one that started then: numbers are used again, and in another PID
+/// namespace than the host's they are other processes'.
+bool started_at(std::uint32_t tgid, std::uint64_t start_ns) {
+    std::ifstream file("/proc/" + std::to_string(tgid) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const std::size_t name_end = text.rfind(')');
+    if (name_end == std::string::npos) return false;
+    std::istringstream words(text.substr(name_end + 1));
+    constexpr int before = 19;  // fields between the name and the start
+    std::string word;
+    for (int i = 0; i < before; i++) words >> word;
+    std::uint64_t ticks = 0;
+    return words >> ticks && ticks == start_ns / (1'000'000'000 / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK)));
+}
+
+ProcessCgroups read_process(std::uint32_t tgid, std::uint64_t start_ns) {
     ProcessCgroups out;
     std::ifstream file("/proc/" + std::to_string(tgid) + "/cgroup");
     for (std::string line; std::getline(file, line);) {
@@ -56,6 +73,8 @@ ProcessCgroups read_process(std::uint32_t tgid) {
         else if (out.container.empty() && names_container(path))
             out.container = std::move(path);
     }
+    // Asked last: the number was this process's until now. The v2 path needs no such proof, its id is compared.
+    if (!out.container.empty() && !started_at(tgid, start_ns)) out.container.clear();
     return out;
 }
 
@@ -102,7 +121,7 @@ void Cgroups::before(const tt_head& record, RecordBuffer& out) {
     const bool new_id = process.cgroup && !told_.contains(process.cgroup);
     const bool new_process = has_v1_ && process.tgid && processes_.insert(process.start_ns ^ process.tgid).second;
     if (!new_id && !new_process) return;
-    const ProcessCgroups read = read_process(process.tgid);
+    const ProcessCgroups read = read_process(process.tgid, process.start_ns);
     tt_cgroup named{};
     if (new_id) {
         const std::string path = path_of(process.cgroup, read.v2);

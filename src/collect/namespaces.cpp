@@ -4,13 +4,18 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
-#include <unordered_set>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace tcptrail::collect {
@@ -18,77 +23,127 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Finder {
-public:
-    explicit Finder(const std::vector<std::uint32_t>& wanted) : wanted_(wanted) {}
+bool is_number(const std::string& name) {
+    return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
+}
 
-    void try_path(const std::string& path, bool own) {
-        struct stat info {};
-        if (stat(path.c_str(), &info) != 0) {
-            hidden_ += errno == EACCES || errno == EPERM;
-            return;
+/// "\040" and the like of /proc/PID/mountinfo.
+std::string unescaped(const std::string& text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); i++) {
+        if (text[i] == '\\' && i + 3 < text.size()) {
+            out += static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8));
+            i += 3;
+        } else {
+            out += text[i];
         }
-        const auto inode = static_cast<std::uint32_t>(info.st_ino);
-        if (!wanted_.empty() && std::find(wanted_.begin(), wanted_.end(), inode) == wanted_.end()) return;
-        if (!seen_.insert(inode).second) return;
-        const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
-            seen_.erase(inode);
-            return;
-        }
-        if (fstat(fd, &info) != 0 || info.st_ino != inode) {  // the process went elsewhere meanwhile
-            seen_.erase(inode);
-            close(fd);
-            return;
-        }
-        found_.emplace_back(fd, inode, own);
     }
-
-    std::size_t hidden() const { return hidden_; }
-    std::vector<Namespace> take() { return std::move(found_); }
-
-private:
-    const std::vector<std::uint32_t>& wanted_;
-    std::unordered_set<std::uint32_t> seen_;
-    std::vector<Namespace> found_;
-    std::size_t hidden_ = 0;
-};
-
-/// Whether `path` is a namespace at all: the names under /run may be stale plain files.
-bool is_nsfs(const std::string& path) {
-    struct stat info {};
-    struct stat own {};
-    return stat(path.c_str(), &info) == 0 && stat("/proc/self/ns/net", &own) == 0 && info.st_dev == own.st_dev;
+    return out;
 }
 
 }  // namespace
 
 Namespace::~Namespace() {
-    if (fd_ >= 0) close(fd_);
+    close(fd_);
 }
-
-Namespace::Namespace(Namespace&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), inode_(other.inode_), own_(other.own_) {}
 
 int Namespace::enter() const {
     return setns(fd_, CLONE_NEWNET) == 0 ? 0 : errno;
 }
 
-std::vector<Namespace> find_namespaces(const std::vector<std::uint32_t>& wanted, std::size_t& hidden) {
-    Finder finder(wanted);
-    finder.try_path("/proc/self/ns/net", true);
+NamespaceFinder::NamespaceFinder(const std::vector<std::uint32_t>& wanted, Visit visit)
+    : wanted_(wanted), visit_(std::move(visit)) {}
+
+bool NamespaceFinder::lacks(std::uint32_t inode) const {
+    return (wanted_.empty() || std::find(wanted_.begin(), wanted_.end(), inode) != wanted_.end()) &&
+           !seen_.contains(inode);
+}
+
+void NamespaceFinder::take(int fd, std::uint32_t inode, bool own) {
+    seen_.insert(inode);
+    visit_(Namespace(fd, inode, own));
+}
+
+void NamespaceFinder::try_path(const std::string& path, bool own) {
+    struct stat info {};
+    if (stat(path.c_str(), &info) != 0) {
+        hidden_ += errno == EACCES || errno == EPERM;
+        return;
+    }
+    const auto inode = static_cast<std::uint32_t>(info.st_ino);
+    if (!lacks(inode)) return;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (fstat(fd, &info) != 0 || info.st_ino != inode) {  // the process went elsewhere meanwhile
+        close(fd);
+        return;
+    }
+    take(fd, inode, own);
+}
+
+/// Threads may stand in other namespaces than their process (setns of one thread).
+void NamespaceFinder::of_process(const std::string& folder) {
+    const std::size_t hidden = hidden_;
+    try_path(folder + "/ns/net", false);
+    if (hidden_ != hidden) return;
     std::error_code error;
-    for (fs::directory_iterator entry("/proc", error), end; !error && entry != end; entry.increment(error)) {
-        const std::string& path = entry->path().native();
-        if (std::isdigit(static_cast<unsigned char>(path[6]))) finder.try_path(path + "/ns/net", false);
+    for (fs::directory_iterator entry(folder + "/task", error), end; !error && entry != end; entry.increment(error))
+        try_path(entry->path().native() + "/ns/net", false);
+    hidden_ = hidden;  // counts processes
+}
+
+/// Namespaces that are mounted in `process`'s view of the file system, each view once.
+void NamespaceFinder::of_mounts(const std::string& process) {
+    struct stat view {};
+    if (stat((process + "/ns/mnt").c_str(), &view) != 0 || !mount_namespaces_.insert(view.st_ino).second) return;
+    std::ifstream mounts(process + "/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+        if (line.find(" - nsfs ") == std::string::npos) continue;
+        std::istringstream words(line);
+        std::string id;
+        std::string parent;
+        std::string device;
+        std::string root;
+        std::string point;
+        words >> id >> parent >> device >> root >> point;
+        constexpr std::string_view kind = "net:[";
+        if (!root.starts_with(kind)) continue;
+        const auto inode = static_cast<std::uint32_t>(std::strtoul(root.c_str() + kind.size(), nullptr, 10));
+        if (lacks(inode)) try_path(process + "/root" + unescaped(point), false);
     }
-    for (const char* folder : {"/run/netns", "/run/docker/netns"}) {
-        error.clear();
-        for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-            if (is_nsfs(entry->path().native())) finder.try_path(entry->path().native(), false);
+}
+
+void NamespaceFinder::visit_all() {
+    try_path("/proc/self/ns/net", true);
+    std::vector<std::string> processes;
+    std::error_code error;
+    for (fs::directory_iterator entry("/proc", error), end; !error && entry != end; entry.increment(error))
+        if (is_number(entry->path().filename().native())) processes.push_back(entry->path().native());
+    for (const std::string& process : processes) of_process(process);
+    const std::size_t hidden = hidden_;
+    of_mounts("/proc/self");
+    for (const std::string& process : processes) of_mounts(process);
+    hidden_ = hidden;
+}
+
+int NamespaceFinder::visit_socket(pid_t pid, int fd, std::uint32_t inode) {
+    const auto process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+    if (process < 0) return errno;
+    const auto socket = static_cast<int>(syscall(SYS_pidfd_getfd, process, fd, 0));
+    int error = socket < 0 ? errno : 0;
+    close(process);
+    if (error) return error;
+    const int found = ioctl(socket, SIOCGSKNS);
+    error = found < 0 ? errno : 0;
+    close(socket);
+    if (error) return error;
+    struct stat info {};
+    if (fstat(found, &info) != 0 || info.st_ino != inode) {  // another socket has this number by now
+        close(found);
+        return ESTALE;
     }
-    hidden = finder.hidden();
-    return finder.take();
+    take(found, inode, false);
+    return 0;
 }
 
 }  // namespace tcptrail::collect

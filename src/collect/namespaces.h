@@ -4,18 +4,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <unordered_set>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace tcptrail::collect {
 
-/// One namespace, held by a descriptor that this object owns; held no longer than a snapshot, so none is kept alive.
+/// One namespace, held by a descriptor that this object owns.
 class Namespace {
 public:
     Namespace(int fd, std::uint32_t inode, bool own) : fd_(fd), inode_(inode), own_(own) {}
     ~Namespace();
-    Namespace(Namespace&& other) noexcept;
-    Namespace& operator=(Namespace&&) = delete;
+    Namespace(const Namespace&) = delete;
+    Namespace& operator=(const Namespace&) = delete;
 
     std::uint32_t inode() const { return inode_; }
     bool own() const { return own_; }
@@ -29,8 +33,37 @@ private:
     bool own_;  // the one this process started in
 };
 
-/// Our own first, then those of processes and of the names under /run, each once. `wanted` empty: all.
-/// `hidden`: processes whose namespace we may not look up.
-std::vector<Namespace> find_namespaces(const std::vector<std::uint32_t>& wanted, std::size_t& hidden);
+/// Finds each namespace once. None is held longer than its visit: none is kept alive, and thousands need no descriptors.
+class NamespaceFinder {
+public:
+    using Visit = std::function<void(const Namespace&)>;
+
+    /// `wanted`: inode numbers; empty: all. Outlives the finder.
+    NamespaceFinder(const std::vector<std::uint32_t>& wanted, Visit visit);
+
+    /// Our own first, those of processes and their threads, those that are mounted somewhere (`ip netns`, containers).
+    void visit_all();
+
+    /// Whether `inode` is wanted and was not visited.
+    bool lacks(std::uint32_t inode) const;
+    /// That of a TCP socket which process `pid` has at `fd`: a namespace may stand without processes and mounts, held by
+    /// a socket. 0 or an errno.
+    int visit_socket(pid_t pid, int fd, std::uint32_t inode);
+
+    /// Processes whose namespace we may not look up.
+    std::size_t hidden() const { return hidden_; }
+
+private:
+    void try_path(const std::string& path, bool own);
+    void take(int fd, std::uint32_t inode, bool own);
+    void of_process(const std::string& folder);
+    void of_mounts(const std::string& process);
+
+    const std::vector<std::uint32_t>& wanted_;
+    Visit visit_;
+    std::unordered_set<std::uint32_t> seen_;
+    std::unordered_set<std::uint64_t> mount_namespaces_;  // those whose mounts were read
+    std::size_t hidden_ = 0;
+};
 
 }  // namespace tcptrail::collect

@@ -76,6 +76,12 @@ private:
     std::vector<std::uint64_t> words_;
 };
 
+/// Each record of the buffer, in order; the buffer must not change meanwhile.
+template <typename Take>
+void for_each_record(const RecordBuffer& buffer, Take&& take) {
+    for (std::size_t at = 0; at < buffer.words(); at += buffer.at(at).size / 8) take(buffer.at(at));
+}
+
 /// Hands both buffers' records over by time; within each the order stays. `first` goes first where times are equal.
 template <typename Take>
 void merge_records(const RecordBuffer& first, const RecordBuffer& second, Take&& take) {

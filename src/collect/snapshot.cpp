@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <thread>
 
 #include <bpf/bpf.h>
@@ -66,52 +67,105 @@ void append_mark(RecordBuffer& out, std::uint32_t what, std::uint32_t netns, uns
     out.append_record(mark);
 }
 
-void read_sockets(const Options& options, int link, std::uint32_t kind, SnapshotResult& result) {
-    std::size_t denied = 0;
-    int denied_error = 0;
-    std::size_t hidden = 0;
-    for (const Namespace& place : find_namespaces(options.netns, hidden)) {
+/// One snapshot under way: all namespaces' sockets, then their holders.
+class Reader {
+public:
+    Reader(const Options& options, int tcp_link, int file_link, std::uint32_t what, SnapshotResult& result)
+        : options_(options),
+          tcp_link_(tcp_link),
+          file_link_(file_link),
+          what_(what),
+          kind_(what & ~std::uint32_t{TT_SNAP_SOCKETS | TT_SNAP_HOLDERS | TT_SNAP_MARK}),
+          result_(result),
+          namespaces_(options.netns, [this](const Namespace& place) { read_sockets(place); }) {}
+
+    void read() {
+        if (what_ & TT_SNAP_SOCKETS) namespaces_.visit_all();
+        if (what_ & TT_SNAP_HOLDERS) read_holders();
+        append_mark(result_.records, what_ | TT_SNAP_MARK, 0, TT_F_END);
+        note_what_is_hidden();
+    }
+
+private:
+    void read_sockets(const Namespace& place) {
         // The thread starts in our own, which comes first.
         if (const int error = place.own() ? 0 : place.enter()) {
-            denied += 1;
-            denied_error = error;
-            continue;
+            denied_ += 1;
+            denied_error_ = error;
+            return;
         }
-        append_mark(result.records, kind | TT_SNAP_SOCKETS, place.inode(), 0);
-        const int error = read_iterator(link, result.records, [&](const tt_head& row) {
-            return wanted(options, reinterpret_cast<const tt_socket&>(row));
+        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, place.inode(), 0);
+        const int error = read_iterator(tcp_link_, result_.records, [&](const tt_head& row) {
+            return wanted(options_, reinterpret_cast<const tt_socket&>(row));
         });
-        append_mark(result.records, kind | TT_SNAP_SOCKETS, place.inode(), TT_F_END);
-        if (error) result.error = std::string("cannot read the sockets (iter/tcp): ") + std::strerror(error);
-        append_settings(result.records, place.inode());
+        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, place.inode(), TT_F_END);
+        if (error) result_.error = std::string("cannot read the sockets (iter/tcp): ") + std::strerror(error);
+        append_settings(result_.records, place.inode());
     }
-    if (denied)
-        result.note = "sockets that stood before the trace in " + std::to_string(denied) +
-                      " other network namespaces are not seen (setns: " + std::strerror(denied_error) +
-                      "): that needs CAP_SYS_ADMIN";
-    else if (hidden > 1 &&
-             access("/proc/1/ns/net", F_OK) != 0)  // one: an init that nobody may look into; readable: zombies
-        result.note = "the network namespaces of " + std::to_string(hidden) +
-                      " processes cannot be looked up: that needs CAP_SYS_PTRACE; sockets that stood there before the "
-                      "trace are not seen";
-}
+
+    /// Holders of all namespaces' sockets. Where they tell of a namespace that was not found, its sockets are read before
+    /// those holders are told.
+    void read_holders() {
+        RecordBuffer later;
+        append_mark(result_.records, kind_ | TT_SNAP_HOLDERS, 0, 0);
+        const int error = read_iterator(file_link_, result_.records, [&](const tt_head& row) {
+            const auto& holder = reinterpret_cast<const tt_holder&>(row);
+            const bool late = (what_ & TT_SNAP_SOCKETS) && namespaces_.lacks(holder.socket_netns);
+            if (late) later.append(row);
+            return !late;
+        });
+        if (error) result_.error = std::string("cannot read the open files (iter/task_file): ") + std::strerror(error);
+        for_each_record(later, [&](const tt_head& row) {
+            const auto& holder = reinterpret_cast<const tt_holder&>(row);
+            if (!namespaces_.lacks(holder.socket_netns)) return;
+            const auto pid = static_cast<pid_t>(holder.process.tgid);
+            const int failed = namespaces_.visit_socket(pid, static_cast<int>(holder.fd), holder.socket_netns);
+            if (failed) socket_errors_[holder.socket_netns] = failed;
+        });
+        for_each_record(later, [&](const tt_head& row) { result_.records.append(row); });
+        append_mark(result_.records, kind_ | TT_SNAP_HOLDERS, 0, TT_F_END);
+    }
+
+    /// One line, the weightiest.
+    void note_what_is_hidden() {
+        std::erase_if(socket_errors_, [&](const auto& entry) { return !namespaces_.lacks(entry.first); });
+        const auto unseen = [](std::size_t count, const std::string& why) {
+            return "sockets that stood before the trace in " + std::to_string(count) +
+                   " other network namespaces are not seen (" + why + ")";
+        };
+        if (denied_)
+            result_.note =
+                unseen(denied_, std::string("setns: ") + std::strerror(denied_error_)) + ": that needs CAP_SYS_ADMIN";
+        else if (namespaces_.hidden() > 1 &&
+                 access("/proc/1/ns/net", F_OK) != 0)  // one: an init that nobody may look into; readable: zombies
+            result_.note = "the network namespaces of " + std::to_string(namespaces_.hidden()) +
+                           " processes cannot be looked up: that needs CAP_SYS_PTRACE; sockets that stood there before "
+                           "the trace are not seen";
+        else if (!socket_errors_.empty())
+            result_.note = unseen(socket_errors_.size(), std::string("held by sockets alone; pidfd_getfd: ") +
+                                                             std::strerror(socket_errors_.begin()->second));
+    }
+
+    const Options& options_;
+    const int tcp_link_;
+    const int file_link_;
+    const std::uint32_t what_;
+    const std::uint32_t kind_;
+    SnapshotResult& result_;
+    NamespaceFinder namespaces_;
+    std::size_t denied_ = 0;
+    int denied_error_ = 0;
+    std::map<std::uint32_t, int> socket_errors_;  // by namespace: why its sockets could not be reached
+};
 
 }  // namespace
 
 SnapshotResult take_snapshot(const Options& options, int tcp_link, int file_link, std::uint32_t what,
                              const std::function<void()>& meanwhile) {
-    const std::uint32_t kind = what & ~std::uint32_t{TT_SNAP_SOCKETS | TT_SNAP_HOLDERS | TT_SNAP_MARK};
     SnapshotResult result;
     std::atomic<bool> done = false;
     std::thread reader([&] {
-        if (what & TT_SNAP_SOCKETS) read_sockets(options, tcp_link, kind, result);
-        if (what & TT_SNAP_HOLDERS) {
-            append_mark(result.records, kind | TT_SNAP_HOLDERS, 0, 0);
-            if (const int error = read_iterator(file_link, result.records, [](const tt_head&) { return true; }))
-                result.error = std::string("cannot read the open files (iter/task_file): ") + std::strerror(error);
-            append_mark(result.records, kind | TT_SNAP_HOLDERS, 0, TT_F_END);
-        }
-        append_mark(result.records, what | TT_SNAP_MARK, 0, TT_F_END);
+        Reader(options, tcp_link, file_link, what, result).read();
         done = true;
     });
     while (!done) {
