@@ -201,9 +201,12 @@ std::uint64_t Arena::netstat(const std::string& counter) const {
 }
 
 void Arena::settle(int remaining, int timeout_ms) const {
-    for (int waited = 0; sockstat("inuse") > remaining; waited += 2) {
+    // The kernel adds up its CPUs' counts one after another: a single reading may be too low while sockets close.
+    for (int waited = 0, calm = 0; calm < 3; waited += 2) {
+        const int in_use = sockstat("inuse");
+        calm = in_use > remaining ? 0 : calm + 1;
         if (waited > timeout_ms) {
-            throw std::runtime_error("sockets are left in the namespace: inuse " + std::to_string(sockstat("inuse")));
+            throw std::runtime_error("sockets are left in the namespace: inuse " + std::to_string(in_use));
         }
         sleep_ms(2);
     }

@@ -63,9 +63,12 @@ std::string owner_fault(const Json& row, const OwnerTruth& truth, bool any_threa
     }
     const Json& owner = row["owner"];
     const std::string evidence = text(owner, "evidence");
+    const bool nameless = evidence == "unknown" && (!owner.contains("pid") || owner["pid"].is_null());
     if (truth.who.pid == 0) {
-        const bool nameless = !owner.contains("pid") || owner["pid"].is_null();
-        return evidence == "unknown" && nameless ? "" : "owner cannot be known, yet reads " + owner.dump();
+        return nameless ? "" : "owner cannot be known, yet reads " + owner.dump();
+    }
+    if (truth.may_be_unknown && nameless) {
+        return {};
     }
     const bool right = names(owner, truth.who, any_thread) ||
                        std::any_of(truth.or_else.begin(), truth.or_else.end(),

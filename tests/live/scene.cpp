@@ -30,6 +30,7 @@ const std::vector<Scene>& owner_scenes() {
         append(made, process_scenes());
         append(made, older_scenes());
         append(made, uring_scenes());
+        append(made, hands_scenes());
         return made;
     }();
     return all;

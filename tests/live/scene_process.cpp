@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <thread>
 
 #include "scene.h"
@@ -76,42 +75,6 @@ Truth forking_server(Arena& arena, const TraceBegins& begin) {
         truth.add(Side::passive(stage.server(i), server, server)).closes_first({workers->of[i], "tt-worker", {}});
     }
     return truth;
-}
-
-void send_fd(int channel, int fd) {
-    char byte = 'f';
-    iovec data{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-    msghdr message{};
-    message.msg_iov = &data;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
-    if (sendmsg(channel, &message, 0) != 1) {
-        raise("send a descriptor");
-    }
-}
-
-Fd receive_fd(int channel) {
-    char byte = 0;
-    iovec data{&byte, 1};
-    int fd = -1;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-    msghdr message{};
-    message.msg_iov = &data;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    if (recvmsg(channel, &message, MSG_CMSG_CLOEXEC) != 1) {
-        raise("receive a descriptor");
-    }
-    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-    return Fd(fd);
 }
 
 /// One process accepts and passes the socket on; another serves and closes first.

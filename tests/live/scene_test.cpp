@@ -2,11 +2,6 @@
 // The scenes themselves, without tcptrail: the kernel's own count of time-wait sockets, and, where it is installed,
 // what bcc's tcpstates saw, must agree with the truth that a scene claims.
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +9,7 @@
 #include <map>
 #include <sstream>
 
+#include "other_tracer.h"
 #include "suites.h"
 
 namespace tcptrail::live {
@@ -30,11 +26,6 @@ using Courses = std::map<std::string, std::vector<Seen>>;  // by addresses
 std::string place(const std::string& laddr, const std::string& lport, const std::string& raddr,
                   const std::string& rport) {
     return laddr + ":" + lport + ">" + raddr + ":" + rport;
-}
-
-std::string without_mapped(std::string address) {
-    const std::string prefix = "::ffff:";
-    return address.starts_with(prefix) ? address.substr(prefix.size()) : address;
 }
 
 /// tcpstates' lines: SKADDR PID COMM LADDR LPORT RADDR RPORT OLD -> NEW MS. A comm may hold no blank here.
@@ -64,64 +55,6 @@ std::vector<const Step*> steps_it_tells(const Side& side) {
     return steps;
 }
 
-/// tcpstates, tracing this machine.
-class Tcpstates {
-public:
-    Tcpstates() {
-        if (!have_program("tcpstates")) {
-            return;
-        }
-        int ends[2];
-        if (pipe(ends) != 0) {
-            raise("pipe");
-        }
-        from_ = Fd(ends[0]);
-        pid_ = fork();
-        if (pid_ == 0) {
-            // It wants tracefs; the host need not have it mounted, and we do not mount it there.
-            unshare(CLONE_NEWNS);
-            mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-            mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr);
-            dup2(ends[1], STDOUT_FILENO);
-            dup2(ends[1], STDERR_FILENO);  // "lost N events"
-            close(ends[0]);
-            close(ends[1]);
-            execlp("stdbuf", "stdbuf", "-oL", "tcpstates", nullptr);
-            _exit(127);
-        }
-        close(ends[1]);
-        char byte = 0;
-        while (byte != '\n' && read(from_.get(), &byte, 1) == 1) {  // the heading: it is attached
-        }
-        works_ = byte == '\n';
-    }
-    bool available() const { return works_; }
-    std::string finish() {
-        std::string text;
-        char buffer[65536];
-        pollfd wanted{from_.get(), POLLIN, 0};
-        const auto take = [&] {
-            const ssize_t n = read(from_.get(), buffer, sizeof buffer);
-            text.append(buffer, n > 0 ? static_cast<std::size_t>(n) : 0);
-            return n > 0;
-        };
-        // It polls, and drops what it has not read when it is stopped. Others' traffic need not fall silent, though.
-        const std::int64_t deadline = wall_clock_ns() + 2'000'000'000;
-        while (wall_clock_ns() < deadline && poll(&wanted, 1, 300) == 1 && take()) {
-        }
-        kill(pid_, SIGINT);
-        while (take()) {
-        }
-        waitpid(pid_, nullptr, 0);
-        return text;
-    }
-
-private:
-    pid_t pid_ = -1;
-    bool works_ = false;
-    Fd from_;
-};
-
 class SceneTruth : public testing::Test {
 public:
     explicit SceneTruth(const Scene& scene) : scene_(scene) {}
@@ -132,7 +65,7 @@ public:
             }
             GTEST_SKIP() << "needs root (to make network namespaces)";
         }
-        Tcpstates tcpstates;
+        OtherTracer tcpstates("tcpstates");
         Arena arena;
         const Truth truth = scene_.run(arena, [] {});
         const auto standing = std::count_if(truth.sides.begin(), truth.sides.end(),
@@ -157,22 +90,27 @@ private:
         const auto& tuple = side.tuple;
         const auto& rows =
             seen[place(tuple.laddr, std::to_string(tuple.lport), tuple.raddr, std::to_string(tuple.rport))];
-        // It may have lost some (kernel.md 0.2: its program is long), but what it tells must fit, in order.
+        // It may have lost some (kernel.md 0.2: its program is long), and tells what two CPUs saw in any order; but each
+        // transition that it tells must be one of the scene's.
         std::string expected;
-        std::size_t next = 0;
+        std::map<std::string, std::vector<const Step*>> steps;
         for (const Step* step : steps_it_tells(side)) {
             const std::string course = step->from + ">" + (step->to == "TIME_WAIT" ? "CLOSE" : step->to);
             expected += " " + course;
-            if (next < rows.size() && rows[next].course == course) {
-                if (step->actor) {
-                    EXPECT_EQ(rows[next].current, step->actor->who.pid) << side.name << " " << course;
-                }
-                ++next;
-            }
+            steps[course].push_back(step);
         }
-        EXPECT_EQ(next, rows.size()) << side.name << " " << tuple.laddr << ":" << tuple.lport << " > " << tuple.raddr
-                                     << ":" << tuple.rport << " went" << expected << ", tcpstates saw "
-                                     << (next < rows.size() ? rows[next].course : "");
+        for (const Seen& row : rows) {
+            std::vector<const Step*>& same = steps[row.course];
+            if (same.empty()) {
+                ADD_FAILURE() << side.name << " " << tuple.laddr << ":" << tuple.lport << " > " << tuple.raddr << ":"
+                              << tuple.rport << " went" << expected << ", tcpstates saw " << row.course;
+                continue;
+            }
+            if (same.front()->actor) {
+                EXPECT_EQ(row.current, same.front()->actor->who.pid) << side.name << " " << row.course;
+            }
+            same.erase(same.begin());
+        }
         due_ += steps_it_tells(side).size();
         told_ += rows.size();
     }

@@ -4,10 +4,14 @@
 
 #include <liburing.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <arpa/inet.h>
+#include <array>
 #include <cerrno>
+#include <vector>
 
 #include "scene.h"
 #include "stage.h"
@@ -61,6 +65,12 @@ private:
     io_uring ring_{};
 };
 
+int accept_by(Ring& ring, const Fd& listener) {
+    return ring.run("accept", [&](io_uring_sqe* entry) {
+        io_uring_prep_accept(entry, listener.get(), nullptr, nullptr, SOCK_CLOEXEC);
+    });
+}
+
 Truth by_ring(Arena& arena, const TraceBegins& begin, Way way) {
     begin();
     Stage stage;
@@ -68,9 +78,7 @@ Truth by_ring(Arena& arena, const TraceBegins& begin, Way way) {
         Ring ring(way);
         const Fd listener = open_listener(stage);
         for (int i = 0; i < kFew; ++i) {
-            const int fd = ring.run("accept", [&](io_uring_sqe* entry) {
-                io_uring_prep_accept(entry, listener.get(), nullptr, nullptr, SOCK_CLOEXEC);
-            });
+            const int fd = accept_by(ring, listener);
             put(fd, 1);
             await_eof(fd);
             ring.run("close", [&](io_uring_sqe* entry) { io_uring_prep_close(entry, fd); });
@@ -110,10 +118,95 @@ Truth by_ring(Arena& arena, const TraceBegins& begin, Way way) {
     return truth;
 }
 
+struct Pids {
+    pid_t of[65536];
+};
+
+/// Two workers accept by io_uring on one listener: its owner is neither. Half of the connections are closed in order, by
+/// the worker at last; the others are reset by the client, and no worker's act tells whose they were.
+Truth shared_listener(Arena& arena, const TraceBegins& begin) {
+    constexpr int kWorkers = 2;
+    constexpr int kAll = 2 * kWorkers * kFew;
+    begin();
+    Stage stage;
+    Shared<Pids> accepted_by;  // by the client's port
+    const std::array<Cue, kWorkers> next_round;
+    const Who master = arena.spawn("tt-master", [&] {
+        const Fd listener = listen_on(Net::v4, kPort);
+        std::vector<pid_t> workers;
+        for (int w = 0; w < kWorkers; ++w) {
+            workers.push_back(fork_named("tt-worker", [&, w] {
+                Ring ring(Way::inlined);
+                for (int i = 0; i < 2 * kFew; ++i) {
+                    const int fd = accept_by(ring, listener);
+                    accepted_by->of[tuple_of(fd).rport] = getpid();
+                    put(fd, 1);
+                    if (i < kFew) {
+                        await_eof(fd);
+                    } else {
+                        await_state(fd, TCP_CLOSE);
+                    }
+                    ring.run("close", [&](io_uring_sqe* entry) { io_uring_prep_close(entry, fd); });
+                    stage.to_client.give();
+                    next_round[static_cast<std::size_t>(w)].take();
+                }
+            }));
+        }
+        stage.listening.give();
+        for (const pid_t worker : workers) {
+            wait_for(worker);
+        }
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        // A round gives each worker one connection: one that has had its own waits for the cue to accept again.
+        for (int i = 0; i < kAll; i += kWorkers) {
+            for (int w = 0; w < kWorkers; ++w) {
+                const Fd fd = dial_and_note(stage, i + w);
+                if (i >= kAll / 2) {
+                    linger_zero(fd.get());
+                }
+            }
+            for (int w = 0; w < kWorkers; ++w) {
+                stage.to_client.take();
+            }
+            for (const Cue& cue : next_round) {
+                cue.give();
+            }
+        }
+    });
+    arena.join(client);
+    arena.join(master);
+    arena.settle();
+    Truth truth;
+    truth.add(listener_side(master, master));
+    for (int i = 0; i < kAll; ++i) {
+        const Who worker{accepted_by->of[stage.client(i).lport], "tt-worker", {}};
+        Side active = Side::active(stage.client(i), client);
+        Side passive = Side::passive(stage.server(i), master, worker);
+        if (i < kAll / 2) {
+            passive.owner.evidence = "accept|close";
+            active.closes_first(client);
+            passive.closes_second(worker);
+            // Until the worker acts, nothing but an accept hook tells.
+            passive.steps[passive.steps.size() - 3].owner = {worker, "accept|inherited", {master}, true};
+        } else {
+            passive.owner.may_be_unknown = true;
+            active.ends("ESTABLISHED", "linger_rst", Named{client}).closed_by(client);
+            passive.ends("ESTABLISHED", "rst_received");
+        }
+        active.any_thread = passive.any_thread = true;
+        truth.add(active);
+        truth.add(passive);
+    }
+    return truth;
+}
+
 }  // namespace
 
 std::vector<Scene> uring_scenes() {
     return {
+        {"IoUringSharedListener", shared_listener},
         {"IoUringInline", [](Arena& a, const TraceBegins& b) { return by_ring(a, b, Way::inlined); }},
         {"IoUringAsync", [](Arena& a, const TraceBegins& b) { return by_ring(a, b, Way::async); }},
         {"IoUringSqpoll", [](Arena& a, const TraceBegins& b) { return by_ring(a, b, Way::sqpoll); }},

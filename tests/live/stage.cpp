@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +67,42 @@ void wait_for(pid_t pid) {
     if (waitpid(pid, &status, 0) != pid || status != 0) {
         throw std::runtime_error("a forked process of the scene failed");
     }
+}
+
+void send_fd(int channel, int fd) {
+    char byte = 'f';
+    iovec data{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
+    if (sendmsg(channel, &message, 0) != 1) {
+        raise("send a descriptor");
+    }
+}
+
+Fd receive_fd(int channel) {
+    char byte = 0;
+    iovec data{&byte, 1};
+    int fd = -1;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (recvmsg(channel, &message, MSG_CMSG_CLOEXEC) != 1) {
+        raise("receive a descriptor");
+    }
+    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+    return Fd(fd);
 }
 
 Tuple listener_tuple(Net net, std::uint16_t port) {

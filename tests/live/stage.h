@@ -42,6 +42,10 @@ pid_t fork_named(const char* comm, const std::function<void()>& body);
 /// Waits for the good end of a forked process.
 void wait_for(pid_t pid);
 
+/// SCM_RIGHTS over a connected pair of Unix sockets.
+void send_fd(int channel, int fd);
+Fd receive_fd(int channel);
+
 Tuple listener_tuple(Net net = Net::v4, std::uint16_t port = kPort);
 Side listener_side(const Who& owner, const Who& closer, Net net = Net::v4);
 

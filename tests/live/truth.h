@@ -19,9 +19,10 @@ struct Named {
 };
 
 struct OwnerTruth {
-    Who who;                     // pid 0: nobody can know; evidence is then `unknown`
-    std::string evidence;        // as in the contract; several, parted by '|', where more than one way leads there
-    std::vector<Who> or_else{};  // others that are as true (holders of one socket)
+    Who who;                      // pid 0: nobody can know; evidence is then `unknown`
+    std::string evidence;         // as in the contract; several, parted by '|', where more than one way leads there
+    std::vector<Who> or_else{};   // others that are as true (holders of one socket)
+    bool may_be_unknown = false;  // the kernel's facts do not let every tracer tell
 };
 
 enum class Mini { no, yes, either };  // whether the time-wait socket was born waiting for the peer's FIN
