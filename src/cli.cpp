@@ -10,12 +10,14 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "capture/names.h"
+
 namespace tcptrail::cli {
 namespace {
 
 /// What the options say, before their values are judged.
 struct Raw {
-    std::string duration, interval, older_than, btf, write;
+    std::string duration, interval, older_than, btf, write, buffer;
     std::string hooks = "auto", colour = "auto";
     std::vector<std::string> read, pids, comms, lports, rports, addresses, cgroups, netns;
     bool ipv4 = false, ipv6 = false, json = false, verbose = false;
@@ -195,6 +197,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         ->check(CLI::IsMember({"auto", "tracepoint"}));
     const auto* btf_option =
         app.add_option("--btf", raw.btf, "BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing");
+    const auto* buffer_option =
+        app.add_option("--buffer", raw.buffer, "Memory for events that wait to be read, all CPUs together: 64M");
     app.add_option("--color", raw.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
     app.add_flag("-v,--verbose", raw.verbose, "Say on stderr what is done");
 
@@ -259,6 +263,13 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     }
     if (btf_option->count() > 0 && raw.btf.empty()) {
         return wrong("--btf", raw.btf, "empty file name");
+    }
+    if (buffer_option->count() > 0) {
+        const auto bytes = capture::parse_size(raw.buffer, 1);
+        if (!bytes) {
+            return wrong("--buffer", raw.buffer, bytes.error().message);
+        }
+        options.buffer_bytes = *bytes;
     }
     auto rows = filter(raw);
     if (!rows) {

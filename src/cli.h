@@ -26,7 +26,8 @@ struct Options {
     bool json = false;
     view::Settings settings;
     bool tracepoint_only = false;
-    std::string btf_file;  // empty: the running kernel's
+    std::uint64_t buffer_bytes = 0;  // for events that wait to be read; 0: what suits the machine
+    std::string btf_file;            // empty: the running kernel's
     Colour colour = Colour::automatic;
     bool verbose = false;
 };

@@ -214,7 +214,8 @@ struct tt_counters {
     struct tt_head head;
     tt_u64 lost;       /* transitions for which the ring had no room */
     tt_u64 lost_other; /* other records for which it had none (processes, accepts, resets, addresses) */
-    tt_u64 missed;     /* transitions that no program saw: recursion misses less what the backup caught */
+    tt_u64 missed;     /* transitions that no program saw: recursion misses less what the backup caught; what both
+                          programs wrote (the tracker drops it, and knows) counts below: signed, in two's complement */
     tt_u64 counted;    /* LISTEN -> SYN_RECV transitions that were counted and not sent (kernels before 6.13) */
 };
 

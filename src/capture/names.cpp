@@ -11,7 +11,7 @@ namespace tcptrail::capture {
 
 namespace fs = std::filesystem;
 
-Result<std::uint64_t> parse_size(std::string_view text) {
+Result<std::uint64_t> parse_size(std::string_view text, std::uint64_t least) {
     const auto wrong = [&](const char* why) {
         return fail(Exit::usage, "size '" + std::string(text) + "': " + why + " (examples: 500k, 100M, 1G)");
     };
@@ -32,7 +32,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
         return wrong("not a number with k, M or G");
     }
     const double bytes = number * multiple;
-    if (bytes < static_cast<double>(MIN_FILE_BYTES)) return wrong("at least 10k");
+    if (bytes < static_cast<double>(least)) return wrong(least == MIN_FILE_BYTES ? "at least 10k" : "too small");
     if (bytes > 1e18) return wrong("too large");
     return static_cast<std::uint64_t>(std::llround(bytes));
 }

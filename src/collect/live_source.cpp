@@ -106,9 +106,9 @@ struct LiveSource::State {
         out.lost_other = now.lost_other;
         out.counted = now.counted;
         if (misses_too) {
-            const std::uint64_t caught = now.caught - caught_at_start;  // read before the misses: never too large
+            // The misses first: what comes between the two reads makes it too small for a moment, not a false alarm.
             const std::uint64_t misses = main_program_misses(loaded) - misses_at_start;
-            out.missed = std::max<std::uint64_t>(told.missed, misses > caught ? misses - caught : 0);
+            out.missed = misses - (logs->counts().caught - caught_at_start);
         }
         return out;
     }
@@ -126,8 +126,8 @@ struct LiveSource::State {
         const tt_counters now = read_counters(misses_too);
         if (now.lost != told.lost || now.lost_other != told.lost_other || now.missed != told.missed)
             tell_counters(now, handler);
-        const bool behind =
-            told.lost != synced.lost || told.lost_other != synced.lost_other || told.missed != synced.missed;
+        const bool behind = told.lost != synced.lost || told.lost_other != synced.lost_other ||
+                            static_cast<std::int64_t>(told.missed - synced.missed) > 0;
         if (behind && time >= next_resync && !stopping) requested |= TT_SNAP_RESYNC;
     }
 

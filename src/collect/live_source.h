@@ -21,7 +21,7 @@ struct Options {
     bool ipv6 = true;
     std::vector<std::uint16_t> lports;  // host order; empty: all
     std::vector<std::uint16_t> rports;  // host order; empty: all
-    std::size_t ring_bytes = 0;         // of all logs together, rounded up to a power of two; 0: 8 MiB for each CPU
+    std::size_t buffer_bytes = 0;       // of all logs together, rounded up to a power of two; 0: 8 MiB for each CPU
     bool tracepoint_only = false;       // no fentry: what --hooks tracepoint asks for
     std::string btf_file;               // BTF of this kernel where it has none of its own to show
     bool final_snapshot = false;        // a snapshot at stop(), for the last report

@@ -109,7 +109,7 @@ Result<Loaded> load_programs(const Options& options) {
     out.skeleton.reset(tcptrail_bpf__open_opts(&open_options));
     if (!out.skeleton) return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
     set_constants(*out.skeleton, options);
-    out.logs = choose_layout(options.ring_bytes);
+    out.logs = choose_layout(options.buffer_bytes);
     set_logs(*out.skeleton, out.logs);
     out.hooks = choose_hooks(out.skeleton.get(), options.tracepoint_only);
     first_warning.clear();  // those of the probes are answers

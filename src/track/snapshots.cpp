@@ -44,6 +44,11 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     if (connection != nullptr) {
         connection->seen = snapshot_;
         connection->queued = queued;
+        if (state == State::time_wait && connection->state != State::time_wait && !connection->held &&
+            row.head.time > connection->last_time) {
+            end_unseen(*connection, row);
+            return;
+        }
         if (state != State::time_wait && connection->state != State::time_wait && connection->state != state &&
             row.head.time > connection->last_time && !connection->held) {
             mark_incomplete(*connection);  // a transition between the last one and now was lost
@@ -81,6 +86,21 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     std::memcpy(open.raddr, row.raddr, sizeof(open.raddr));
     open.listener = state == State::listen ? 0 : row.listener;
     adopt(*connection, open);
+}
+
+/// Its last transitions were lost: it stands in TIME_WAIT.
+void ConnectionTable::end_unseen(Connection& connection, const tt_socket& row) {
+    mark_incomplete(connection);
+    tt_close close{};
+    close.step.head.time = row.head.time;
+    close.step.head.old_state = static_cast<std::uint8_t>(connection.state);
+    if (row.head.old_state == static_cast<std::uint8_t>(State::time_wait)) {
+        close.close_flags = TT_C_DONE;
+    } else {  // the timer of a dead FIN_WAIT2; TIME_WAIT may follow it
+        close.fin_timeout_s = static_cast<tt_u16>(std::min<std::uint32_t>(row.remaining_ms / 1000, 0xffff));
+    }
+    finish(connection, close);
+    enter_time_wait(connection, close);
 }
 
 /// Sockets of the namespace that stood before this snapshot and are not in it have ended unseen.

@@ -366,9 +366,12 @@ TraceEnd ConnectionTable::trace_end() const {
     end.truncated = end_ == 0;
     end.time = end_ != 0 ? end_ : now_;
     end.transitions = transitions_ + counters_.counted;
-    end.lost = counters_.lost;
+    // What both programs wrote counts as caught twice; where its second record found no room, it counts as lost as well.
+    const auto missed = static_cast<std::int64_t>(counters_.missed + duplicates_);
+    end.lost = counters_.lost -
+               (missed < 0 ? std::min<std::uint64_t>(counters_.lost, -static_cast<std::uint64_t>(missed)) : 0);
+    end.missed = missed < 0 ? 0 : static_cast<std::uint64_t>(missed);
     end.lost_other = counters_.lost_other;
-    end.missed = counters_.missed + duplicates_;  // the backup counted these as caught
     end.incomplete_connections = incomplete_;
     end.evicted = evicted_;
     end.window_ns = end.time > start_ ? end.time - start_ : 0;

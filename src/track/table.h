@@ -112,6 +112,7 @@ private:
     void end_reused(const track::Connection& connection, MonoNs time);
     void release(std::uint64_t cookie);
     void advance(MonoNs now);
+    void end_unseen(track::Connection& connection, const tt_socket& row);
     void sweep(std::uint32_t netns);
 
     TrackObserver& observer_;

@@ -81,6 +81,13 @@ void compare_connection(const Side& side, const Json& row, const Bounds& bounds,
 
 Differences compare_connections(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds) {
     Differences differences = compare_trace_end(truth, rows);
+    const Differences more = compare_connection_rows(truth, rows, bounds);
+    differences.insert(differences.end(), more.begin(), more.end());
+    return differences;
+}
+
+Differences compare_connection_rows(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds) {
+    Differences differences;
     std::multimap<std::string, Json> connections;
     for (const Json& row : rows) {
         if (text(row, "type") == "connection") {

@@ -78,6 +78,19 @@ TEST(Sweep, AfterALossEndsWhatIsGone) {
     EXPECT_EQ(t.table().size(), 0u);
 }
 
+TEST(Sweep, WhatIsFoundInTimeWaitHasEndedUnseen) {
+    Trail& t = trail().nothing_before().connect(B, A).established(5ms).lose().fin_sent(1ms).lose().fin_acked(1ms);
+    t.lose().closed(1ms).tick(1ms).snapshot(kResync).shows(State::time_wait).snapshot_end();
+    EXPECT_FALSE(t.ended().complete);
+    EXPECT_EQ(t.ended().reason, CloseReason::unknown);
+    EXPECT_EQ(t.table().size(), 1u);
+    EXPECT_EQ(t.table().trace_end().transitions, 2u);
+    t.snapshot(kResync).snapshot_end();
+    EXPECT_EQ(t.table().size(), 0u);
+    EXPECT_EQ(t.endings.size(), 1u);
+    EXPECT_EQ(t.table().trace_end().incomplete_connections, 1u);
+}
+
 TEST(Sweep, SparesWhatIsShownAndWhatIsYounger) {
     Trail& t = trail().nothing_before().connect(B, A).established(5ms).snapshot(kResync).shows(State::established);
     t.connect(C, A).established(1ms).snapshot_end();

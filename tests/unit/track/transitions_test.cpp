@@ -122,6 +122,16 @@ TEST(Backup, DuplicateOfALastTransitionInSoftirq) {
     EXPECT_EQ(t.table().trace_end().incomplete_connections, 0u);
 }
 
+TEST(Backup, WhatBothProgramsWroteIsNeitherMissedNorLost) {
+    // Three calls were caught, one of them by mistake; two more of those mistakes found no room.
+    Trail& t = client_open().twice().counters(5, static_cast<std::uint64_t>(2 - 5), 0);
+    EXPECT_EQ(t.table().trace_end().missed, 0u);
+    EXPECT_EQ(t.table().trace_end().lost, 3u);
+    t.counters(5, static_cast<std::uint64_t>(2 - 1), 0);
+    EXPECT_EQ(t.table().trace_end().missed, 2u);
+    EXPECT_EQ(t.table().trace_end().lost, 5u);
+}
+
 TEST(Break, MarksIncompleteAndAddsNothingToLost) {
     Trail& t = client_open().fin_sent(5ms).lose().fin_acked(1ms).closed(1ms);
     EXPECT_EQ(t.lines().back(), "1.0 FIN_WAIT2>TIME_WAIT - -");

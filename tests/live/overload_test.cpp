@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// A reader that is stopped, with room for some eighty records: what is lost is counted exactly, the connections that it
+// touched say so, and what comes afterwards is whole.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <map>
+
+#include "compare.h"
+#include "scene.h"
+#include "stage.h"
+
+namespace tcptrail::live {
+
+namespace {
+
+constexpr int kTouched = 20;
+constexpr int kFlood = 1000;
+constexpr int kAfter = 4;  // connections at a time: they find room between two looks of the reader
+
+/// Connections that are opened while the reader runs, and closed while it does not.
+class Touched {
+public:
+    explicit Touched(Arena& arena) : arena_(arena) {
+        server_ = arena_.spawn("tt-server", [&] {
+            const Fd listener = open_listener(stage_);
+            for (const Fd& fd : accept_and_greet(listener.get(), kTouched)) {
+                await_eof(fd.get());
+            }
+        });
+        stage_.listening.take();
+        client_ = arena_.spawn("tt-client", [&] {
+            const std::vector<Fd> fds = dial_all(stage_, kTouched);
+            opened_.give();
+            stage_.to_client.take();
+        });
+        opened_.take();
+    }
+
+    Truth close() {
+        stage_.to_client.give();
+        arena_.join(client_);
+        arena_.join(server_);
+        arena_.settle();
+        Truth truth;
+        truth.add(listener_side(server_, server_));
+        for (int i = 0; i < kTouched; ++i) {
+            truth.add(Side::active(stage_.client(i), client_)).closes_first(client_);
+            truth.add(Side::passive(stage_.server(i), server_, server_)).closes_second(server_);
+        }
+        return truth;
+    }
+
+private:
+    Arena& arena_;
+    Stage stage_;
+    Cue opened_;
+    Who server_;
+    Who client_;
+};
+
+std::string key_of(const Json& row) {
+    return row["laddr"].get<std::string>() + " " + row["lport"].dump() + " " + row["raddr"].get<std::string>() + " " +
+           row["rport"].dump();
+}
+
+std::string key_of(const Tuple& tuple) {
+    return std::string(tuple.laddr) + " " + std::to_string(tuple.lport) + " " + tuple.raddr + " " +
+           std::to_string(tuple.rport);
+}
+
+}  // namespace
+
+TEST(Overload, IsCountedExactlyAndEnds) {
+    REQUIRE_TRACING();
+    Arena arena;
+    Tracer tracer;
+    tracer.start({"life", "--json", "--buffer", "4k", "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    Touched touched(arena);
+    sleep_ms(300);  // the reader has all that came so far
+
+    tracer.send(SIGSTOP);
+    const std::int64_t stopped_ns = wall_clock_ns();
+    const Truth closed = touched.close();
+    const Truth flood = client_closes_first(
+        arena, [] {}, kFlood);
+    while (wall_clock_ns() < stopped_ns + 2'000'000'000) {
+        sleep_ms(10);
+    }
+    tracer.send(SIGCONT);
+    sleep_ms(2500);  // it looks again at most once a second
+
+    Bounds bounds;
+    bounds.netns = arena.inode();
+    bounds.begin_ns = wall_clock_ns();
+    Truth after;
+    for (int scene = 0; scene < 5; ++scene) {
+        for (const Side& side : client_closes_first(
+                                    arena, [] {}, kAfter)
+                                    .sides) {
+            after.add(side);
+        }
+        sleep_ms(300);
+    }
+    bounds.end_ns = wall_clock_ns();
+    const Output output = tracer.stop();
+    EXPECT_EQ(output.status, 0) << output.err;
+
+    const Json end = output.last_row();
+    const long made = closed.transitions() + flood.transitions() + after.transitions();
+    const long seen = end.at("transitions").get<long>();
+    const long lost = end.at("lost").get<long>();
+    EXPECT_EQ(seen + lost + end.at("missed").get<long>(), made) << end;
+    EXPECT_GT(lost, flood.transitions() / 2) << end;
+
+    std::map<std::string, std::vector<Json>> before;  // by both ends
+    std::vector<Json> rows_after;
+    for (const Json& row : output.rows()) {
+        if (row["type"] != "connection") {
+            continue;
+        }
+        if (parse_time(row["time"]) < bounds.begin_ns) {
+            before[key_of(row)].push_back(row);
+        } else {
+            rows_after.push_back(row);
+        }
+    }
+    int touched_rows = 0;
+    for (const Side& side : closed.sides) {
+        if (side.role == Role::listener) {
+            continue;
+        }
+        const std::vector<Json>& rows = before[key_of(side.tuple)];
+        ASSERT_EQ(rows.size(), 1U) << key_of(side.tuple);
+        // The first of them found room to the end.
+        const bool whole = rows[0].at("states").size() == side.steps.size() - 1 && rows[0]["close_reason"] != "unknown";
+        EXPECT_EQ(rows[0].at("complete").get<bool>(), whole) << rows[0];
+        touched_rows += whole ? 0 : 1;
+    }
+    EXPECT_GT(touched_rows, kTouched);
+    EXPECT_GE(end.at("incomplete_connections").get<long>(), touched_rows) << end;
+    const Differences differences = compare_connection_rows(after, rows_after, bounds);
+    EXPECT_TRUE(differences.empty()) << first_of(differences) << "\nstderr:\n" << output.err;
+}
+
+}  // namespace tcptrail::live
