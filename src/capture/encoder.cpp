@@ -52,7 +52,8 @@ void put_column(std::vector<std::uint8_t>& out, const std::vector<std::uint64_t>
 
 ColumnEncoder::Seen& ColumnEncoder::find(std::uint64_t cookie) {
     const std::size_t mask = seen_.size() - 1;
-    std::size_t slot = (cookie * 0x9e37'79b9'7f4a'7c15u >> 32) & mask;
+    // The kernel counts cookies up: sixteen neighbours stand side by side, in the same few cache lines.
+    std::size_t slot = ((cookie >> 4) * 0x9e37'79b9'7f4a'7c15u >> 32 << 4 | (cookie & 15)) & mask;
     while (seen_[slot].stamp == stamp_ && seen_[slot].cookie != cookie) slot = (slot + 1) & mask;
     return seen_[slot];
 }

@@ -35,7 +35,7 @@ bool kernel_takes(const LogLayout& layout) {
 LogReader::LogReader(int fd, std::uint32_t count, std::uint64_t bytes, int& error) : bytes_(bytes) {
     const std::size_t stride = (LogLayout{count, bytes}.value_bytes() + 7) / 8 * 8;
     mapped_ = (stride * count + page_size() - 1) / page_size() * page_size();
-    void* const at = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* const at = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     error = at == MAP_FAILED ? errno : 0;
     if (error != 0) return;
     base_ = static_cast<std::byte*>(at);

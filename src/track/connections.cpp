@@ -87,11 +87,14 @@ void Connections::wait(Connection& connection) {
     if (!connection.addresses) {
         return;  // nobody could find it
     }
-    if (Connection* const before = waiting_between(connection.ends)) {
-        stop_waiting(*before);
+    const std::uint32_t place = *by_cookie_.find(Cookie{connection.cookie});
+    auto [found, fresh] = by_ends_.insert(place);
+    if (!fresh) {
+        places_[*found].waiting = false;
+        by_ends_.erase(found);
+        by_ends_.insert(place);
     }
     connection.waiting = true;
-    by_ends_.insert(*by_cookie_.find(Cookie{connection.cookie}));
 }
 
 void Connections::stop_waiting(Connection& connection) {
