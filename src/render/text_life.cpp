@@ -108,7 +108,8 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
             break;
         }
         const Process* owner = row.who.process ? &*row.who.process : nullptr;
-        line(row, pid_of(owner), comm_of(owner), destination(row));
+        const bool queued = row.who.evidence == Evidence::inherited;  // the pid is the listener's
+        line(row, pid_of(owner), queued ? "(accept queue)" : comm_of(owner), destination(row));
         ended_shown += row.ended;
         ++shown;
     }

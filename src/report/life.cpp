@@ -39,6 +39,7 @@ LifeRow* LifeReport::row_for(const ConnectionRow& row, const Process* owner) {
     } else if (row.role == Role::passive) {
         std::get<4>(key) = row.ends.lport;
     }
+    std::get<5>(key) = row.owner.evidence == Evidence::inherited;
     auto found = rows_.find(key);
     if (found == rows_.end() && rows_.size() >= max_rows_) {
         std::get<1>(key) = false;

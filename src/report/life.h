@@ -60,8 +60,9 @@ public:
 
 private:
     // process, v6, raddr, rport, lport
-    using Key =
-        std::tuple<WhoKey, bool, std::optional<Address>, std::optional<std::uint16_t>, std::optional<std::uint16_t>>;
+    // the last: nobody accepted it, so it is only its listener's
+    using Key = std::tuple<WhoKey, bool, std::optional<Address>, std::optional<std::uint16_t>,
+                           std::optional<std::uint16_t>, bool>;
 
     LifeRow* row_for(const ConnectionRow& row, const Process* owner);
 

@@ -21,21 +21,33 @@ namespace tcptrail::live {
 
 namespace {
 
+struct Count {
+    int right = 0;    // the right process is named
+    int unknown = 0;  // none is named, where facts of the kernel do not let one be
+    int silent = 0;   // none is named, where one can be
+
+    Count& operator+=(const Count& more) {
+        right += more.right;
+        unknown += more.unknown;
+        silent += more.silent;
+        return *this;
+    }
+    int wrong(int of) const { return of - right - unknown - silent; }
+};
+
 struct Score {
     int connections = 0;
-    int owner_right = 0;
-    int owner_unknown = 0;  // said so, right or not
-    int closers = 0;        // that some process is
+    Count ours;
+    Count others;
+    int closers = 0;  // that some process is
     int closer_right = 0;
-    int other_right = 0;
 
     Score& operator+=(const Score& more) {
         connections += more.connections;
-        owner_right += more.owner_right;
-        owner_unknown += more.owner_unknown;
+        ours += more.ours;
+        others += more.others;
         closers += more.closers;
         closer_right += more.closer_right;
-        other_right += more.other_right;
         return *this;
     }
 };
@@ -71,14 +83,26 @@ bool is_owner(const OwnerTruth& truth, pid_t pid) {
            std::any_of(truth.or_else.begin(), truth.or_else.end(), [&](const Who& who) { return who.pid == pid; });
 }
 
-bool other_is_right(const Side& side, const Told& told) {
+Count judge_other(const Side& side, const Told& told) {
     const Tuple& tuple = side.tuple;
     const auto range = told.equal_range(std::string(tuple.laddr) + ":" + std::to_string(tuple.lport) + ">" +
                                         tuple.raddr + ":" + std::to_string(tuple.rport));
-    if (side.owner.who.pid == 0) {
-        return range.first == range.second;  // nobody can know, and it says nothing
+    if (range.first == range.second) {
+        const bool may = side.owner.who.pid == 0 || side.owner.may_be_unknown;
+        return {.unknown = may ? 1 : 0, .silent = may ? 0 : 1};
     }
-    return std::any_of(range.first, range.second, [&](const auto& line) { return is_owner(side.owner, line.second); });
+    const bool right = side.owner.who.pid != 0 && std::any_of(range.first, range.second, [&](const auto& line) {
+                           return is_owner(side.owner, line.second);
+                       });
+    return {.right = right ? 1 : 0};
+}
+
+Count judge_ours(const Side& side, const Json& row) {
+    const bool fits = owner_fault(row, side.owner, side.any_thread).empty();
+    if (text(row["owner"], "evidence") == "unknown") {
+        return {.unknown = fits ? 1 : 0, .silent = fits ? 0 : 1};
+    }
+    return {.right = fits ? 1 : 0};
 }
 
 Score judge(const Truth& truth, const std::vector<Json>& rows, const Told& told) {
@@ -94,19 +118,16 @@ Score judge(const Truth& truth, const std::vector<Json>& rows, const Told& told)
             continue;
         }
         ++score.connections;
-        score.other_right += other_is_right(side, told) ? 1 : 0;
+        score.others += judge_other(side, told);
         score.closers += side.closer ? 1 : 0;
         const auto found = by_key.find(key_of(side));
         if (found == by_key.end()) {
-            continue;  // not told: not right
+            ++score.ours.silent;
+            continue;
         }
-        const Json& owner = found->second["owner"];
-        const bool unknown = text(owner, "evidence") == "unknown";
-        score.owner_unknown += unknown ? 1 : 0;
-        score.owner_right += owner_fault(found->second, side.owner, side.any_thread).empty() ? 1 : 0;
-        score.closer_right +=
-            side.closer && named_fault(found->second, "closer", Named{side.closer->who}, side.any_thread).empty() ? 1
-                                                                                                                  : 0;
+        score.ours += judge_ours(side, found->second);
+        const std::optional<Named> closer = side.closer ? std::optional<Named>(Named{side.closer->who}) : std::nullopt;
+        score.closer_right += closer && named_fault(found->second, "closer", closer, side.any_thread).empty() ? 1 : 0;
     }
     return score;
 }
@@ -147,8 +168,10 @@ std::vector<const Scene*> chosen() {
 
 void print(const Line& line) {
     const Score& score = line.score;
-    std::printf("| %s | %d | %d | %d | %d of %d | %d |\n", line.title.c_str(), score.connections, score.owner_right,
-                score.owner_unknown, score.closer_right, score.closers, score.other_right);
+    std::printf("| %s | %d | %d | %d | %d | %d of %d | %d | %d | %d |\n", line.title.c_str(), score.connections,
+                score.ours.right, score.ours.unknown, score.ours.wrong(score.connections) + score.ours.silent,
+                score.closer_right, score.closers, score.others.right, score.others.unknown + score.others.silent,
+                score.others.wrong(score.connections));
 }
 
 std::string percent(int part, int whole) {
@@ -170,8 +193,10 @@ int print_accuracy() {
     char day[16];
     std::strftime(day, sizeof day, "%Y-%m-%d", std::gmtime(&now));
     std::printf("`scripts/accuracy`, %s, Linux %s\n\n", day, names.release);
-    std::printf("| scene | connections | owner right | says unknown | closer right | tcplife right |\n");
-    std::printf("|---|--:|--:|--:|--:|--:|\n");
+    std::printf(
+        "| scene | connections | owner right | not knowable | wrong | closer right | tcplife right | silent | wrong "
+        "|\n");
+    std::printf("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     Score total;
     for (const Scene* scene : chosen()) {
         const auto score = run(*scene);
@@ -184,10 +209,11 @@ int print_accuracy() {
     }
     print({"**all**", total});
     std::printf("\nowner right: tcptrail %s, tcplife %s; closer right: tcptrail %s\n",
-                percent(total.owner_right, total.connections).c_str(),
-                percent(total.other_right, total.connections).c_str(),
+                percent(total.ours.right, total.connections - total.ours.unknown).c_str(),
+                percent(total.others.right, total.connections - total.others.unknown).c_str(),
                 percent(total.closer_right, total.closers).c_str());
-    return total.owner_right == total.connections && total.closer_right == total.closers ? 0 : 1;
+    const bool all_right = total.ours.right + total.ours.unknown == total.connections;
+    return all_right && total.closer_right == total.closers ? 0 : 1;
 }
 
 }  // namespace tcptrail::live

@@ -141,6 +141,43 @@ TEST(Cli, EveryLineParsesWhenInterruptedUnderLoad) {
     EXPECT_EQ(output.last_row()["missed"], 0);
 }
 
+/// `tcptrail trace --json | jq -c .` under load, ended by SIGINT: jq reads all of it.
+TEST(Cli, JqReadsEveryLineUnderLoad) {
+    REQUIRE_TRACING();
+    REQUIRE_PROGRAM("jq");
+    Arena arena;
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    Fd reader(ends[0]);
+    Fd writer(ends[1]);
+    const Who jq = arena.spawn("jq", [&] {
+        dup2(reader.get(), STDIN_FILENO);
+        writer.close();
+        const int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDOUT_FILENO);
+        execlp("jq", "jq", "-c", ".", nullptr);
+        raise("exec jq");
+    });
+    reader.close();
+    Tracer tracer;
+    tracer.start({"trace", "--json", "--netns", std::to_string(arena.inode())},
+                 [&] { dup2(writer.get(), STDOUT_FILENO); });
+    writer.close();
+    tracer.await_tracing();
+    const Who load = arena.spawn("tt-load", [] {
+        const Fd listener = listen_on(Net::v4, 5001);
+        for (int i = 0; i < 50000; ++i) {
+            const Fd fd = dial(Net::v4, 5001);
+            const Fd other = accept_from(listener.get());
+        }
+    });
+    sleep_ms(700);
+    const Output output = tracer.stop();
+    kill(load.pid, SIGKILL);
+    EXPECT_EQ(output.status, 0) << output.err;
+    arena.join(jq);  // throws where jq did not exit with 0
+}
+
 /// As `tcptrail trace | head -1` does: the reader leaves after the first line.
 TEST(Cli, BrokenPipeEndsQuietly) {
     REQUIRE_TRACING();

@@ -2,15 +2,18 @@
 // The right process for every connection: owner and closer of all that the owner scenes make, by `life` and by `trace`;
 // what an owner object holds besides; filters by owner.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <map>
+#include <memory>
 
 #include "stage.h"
 #include "suites.h"
@@ -56,10 +59,22 @@ std::string v2_root() {
     return {};
 }
 
-/// A v2 group for one test, gone after it.
+/// A v1 hierarchy in which a process may be put without further settings; empty: none.
+std::string v1_root() {
+    for (const char* name : {"pids", "freezer", "memory", "cpu"}) {
+        const std::string path = std::string("/sys/fs/cgroup/") + name;
+        if (access((path + "/tasks").c_str(), W_OK) == 0) {
+            return path;
+        }
+    }
+    return {};
+}
+
+/// A group for one test, gone after it.
 class Group {
 public:
-    explicit Group(const std::string& path) : path_(v2_root() + path) {
+    explicit Group(const std::string& path) : Group(v2_root(), path) {}
+    Group(const std::string& root, const std::string& path) : path_(root + path) {
         if (mkdir(path_.c_str(), 0755) != 0 && errno != EEXIST) {
             raise("mkdir " + path_);
         }
@@ -216,13 +231,145 @@ TEST(Owner, FilterByCgroup) {
                                                 "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"}));
 }
 
-/// 16,000 sockets of four processes stand while the trace begins, and others are opened and closed all the time: each of
+/// A process that only closed is matched too, and from its FIN on in softirq transitions as well.
+TEST(Owner, FilterByTheCloser) {
+    REQUIRE_TRACING();
+    Arena arena;
+    const Stage stage;
+    const Cue heir_may_close;
+    Tracer tracer;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = open_listener(stage);
+        for (const Fd& fd : accept_and_greet(listener.get(), 1)) {
+            await_eof(fd.get());
+        }
+    });
+    stage.listening.take();
+    tracer.start({"trace", "--json", "--netns", std::to_string(arena.inode()), "-c", "tt-heir"});
+    tracer.await_tracing();
+    const Who opener = arena.spawn("tt-opener", [&] {
+        Fd fd = dial_and_note(stage, 0);
+        const pid_t heir = fork_named("tt-heir", [&] {
+            heir_may_close.take();
+            fd.close();
+        });
+        fd.close();
+        heir_may_close.give();
+        wait_for(heir);
+    });
+    arena.join(opener);
+    arena.join(server);
+    arena.settle();
+    const Output output = tracer.stop();
+    std::vector<std::string> course;
+    for (const Json& row : output.rows()) {
+        if (row.value("type", "") == "transition") {
+            EXPECT_EQ(row["owner"].value("pid", 0), opener.pid) << row;
+            course.push_back(row["old"].get<std::string>() + ">" + row["new"].get<std::string>());
+        }
+    }
+    EXPECT_EQ(course,
+              (std::vector<std::string>{"ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2", "FIN_WAIT2>TIME_WAIT"}));
+}
+
+/// A namespace without process and mount, held by its sockets alone: the snapshot reaches it through a holder.
+TEST(Owner, NamespaceHeldBySocketsAlone) {
+    REQUIRE_TRACING();
+    Arena arena;
+    auto left = std::make_unique<Arena>();
+    const std::uint32_t hidden = left->inode();
+    Shared<Tuple> noted;
+    const Cue open;
+    const Cue leave;
+    const Who both = arena.spawn("tt-both", [&] {
+        const auto go = [](int netns) {
+            if (setns(netns, CLONE_NEWNET) != 0) {
+                raise("setns");
+            }
+        };
+        go(left->netns_fd());
+        const Fd listener = listen_on(Net::v4, 5001);
+        Fd client = dial(Net::v4, 5001);
+        const Fd server = accept_from(listener.get());
+        *noted = tuple_of(client.get());
+        go(arena.netns_fd());
+        open.give();
+        leave.take();
+        client.close();
+        await_eof(server.get());
+    });
+    open.take();
+    left.reset();  // the last process that stood in it
+    Tracer tracer;
+    tracer.start({"life", "--json", "--netns", std::to_string(hidden)});
+    tracer.await_tracing();
+    leave.give();
+    arena.join(both);
+    sleep_ms(20);
+    const Output output = tracer.stop();
+    int found = 0;
+    for (const Json& row : connections(output.rows())) {
+        ++found;
+        EXPECT_EQ(row["netns"], hidden);
+        EXPECT_EQ(row["before_trace"], true);
+        EXPECT_EQ(row["owner"].value("pid", 0), both.pid) << row;
+        EXPECT_EQ(row["owner"]["evidence"], "snapshot") << row;
+        EXPECT_EQ(row["closer"].value("pid", 0), both.pid) << row;
+        EXPECT_TRUE(row["lport"] == noted->lport || row["rport"] == noted->lport) << row;
+    }
+    EXPECT_EQ(found, 2) << output.out << output.err;
+}
+
+/// On a hybrid host the container may be named by a v1 controller alone.
+TEST(Owner, ContainerOfAV1Controller) {
+    REQUIRE_TRACING();
+    const std::string id(64, 'b');
+    const std::string root = v1_root();
+    if (root.empty()) {
+        GTEST_SKIP() << "needs a cgroup v1 hierarchy that lets groups be made";
+    }
+    Arena arena;
+    const Group above(root, "/docker");
+    const Group group(root, "/docker/" + id);
+    const Stage stage;
+    Tracer tracer;
+    tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    const TwoClients made = two_clients(arena, stage, &group, [](const Who&) { sleep_ms(300); });
+    const Output output = tracer.stop();
+    int found = 0;
+    for (const Json& row : connections(output.rows())) {
+        if (row["owner"].value("pid", 0) == made.in_group.pid) {
+            ++found;
+            EXPECT_EQ(row["owner"]["container"], id) << row;
+        } else {
+            EXPECT_TRUE(row["owner"]["container"].is_null()) << row;
+        }
+    }
+    EXPECT_EQ(found, 1) << output.out << output.err;
+}
+
+/// From the start to `tracing` in an empty namespace.
+std::int64_t time_to_trace_nothing() {
+    const Arena arena;
+    Tracer tracer;
+    const std::int64_t started = wall_clock_ns();
+    tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    const std::int64_t took = wall_clock_ns() - started;
+    tracer.stop();
+    return took;
+}
+
+/// 20,000 sockets of four processes stand while the trace begins, and others are opened and closed all the time: each of
 /// those is told at most once, and exactly once if it ended after `tracing`.
 TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
     REQUIRE_TRACING();
     constexpr int kPairs = 2;
-    constexpr int kStanding = 4000;
-    constexpr int kChurn = 3000;
+    constexpr int kStanding = 5000;
+    constexpr int kChurn = 4000;
+    constexpr int kSlowly = 2500;  // one a millisecond, so that they spread over load, attach and snapshot
+    const std::int64_t load_ns = time_to_trace_nothing();
     Arena arena;
     arena.sysctl("net/ipv4/ip_local_port_range", "10000 65000");
     arena.sysctl("net/ipv4/tcp_tw_reuse", "0");  // a port names one connection
@@ -269,15 +416,24 @@ TEST(Owner, SnapshotUnderLoadLosesAndDoublesNothing) {
             Fd fd = dial_and_note(stage, i);
             (*closed_at)[static_cast<std::size_t>(i)] = wall_clock_ns();
             fd.close();
-            if (i % 4 == 0) {
-                sleep_ms(1);  // spread over the time that attaching takes
+            if (i < kSlowly) {
+                sleep_ms(1);
+            } else if (i == kSlowly) {
+                stage.to_client.take(60000);  // it traces
             }
         }
     });
     Tracer tracer;
+    const std::int64_t started = wall_clock_ns();
     tracer.start({"life", "--json", "--netns", std::to_string(arena.inode()), "-c", "tt-churner"});
-    tracer.await_tracing();
+    tracer.await_tracing(30000);
     const std::int64_t tracing = wall_clock_ns();
+    stage.to_client.give();
+    // The machine may be busy with other things: what is asserted is generous, what it was is printed.
+    const auto snapshot_ms = (tracing - started - load_ns) / 1'000'000;
+    std::printf("             load and attach: %lld ms, snapshot of 20,000 sockets: %lld ms more\n",
+                static_cast<long long>(load_ns / 1'000'000), static_cast<long long>(snapshot_ms));
+    EXPECT_LT(snapshot_ms, 3000);
     arena.join(client);
     arena.join(server);
     arena.settle(2 * kPairs * kStanding + kPairs);
