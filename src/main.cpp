@@ -77,10 +77,12 @@ collect::Options live_options(const cli::Options& options) {
     const report::Filter& filter = options.settings.filter;
     const ViewKind& kind = kind_of(options.view);
     live.netns = filter.netns;
-    live.ipv4 = filter.ipv4;
-    live.ipv6 = filter.ipv6;
-    live.lports = filter.lports;
-    live.rports = filter.rports;
+    if (!kind.filters_rows_only) {
+        live.ipv4 = filter.ipv4;
+        live.ipv6 = filter.ipv6;
+        live.lports = filter.lports;
+        live.rports = filter.rports;
+    }
     live.final_snapshot = kind.snapshots;
     if (kind.snapshots && options.interval) {
         live.report_every = *options.interval;

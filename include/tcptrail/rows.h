@@ -27,6 +27,7 @@ struct TransitionRow {
     ProcessId closer = 0;              // who sent the first FIN or RST on this side; 0: nobody yet, or not known
     std::optional<State> tw_substate;  // FIN_WAIT2 where the time-wait socket still waits for the peer's FIN
     bool inferred = false;
+    bool bound = false;  // the process chose the local port before it connected
 };
 
 struct StateSpan {
@@ -50,6 +51,8 @@ struct ConnectionRow {
     ProcessId closer = 0;
     CloseReason reason = CloseReason::unknown;
     std::optional<bool> time_wait;
+    std::optional<State> tw_substate;  // TIME_WAIT or FIN_WAIT2: what the last transition leaves, if there is room
+    bool bound = false;                // as in TransitionRow
     std::optional<std::uint64_t> bytes_sent;      // payload acknowledged
     std::optional<std::uint64_t> bytes_received;  // payload
     std::optional<std::uint32_t> retransmits;     // segments

@@ -90,9 +90,11 @@ void read_pairs(std::string& text, const char* path, const std::string& group) {
 std::string read_counters() {
     std::string text;
     read_sockstat(text, "/proc/thread-self/net/sockstat");
+    add_line(text, "sockstat.read_ns", std::to_string(monotonic_ns()));
     read_sockstat(text, "/proc/thread-self/net/sockstat6");
     read_pairs(text, "/proc/thread-self/net/snmp", "Tcp");
     read_pairs(text, "/proc/thread-self/net/netstat", "TcpExt");
+    add_line(text, "netstat.read_ns", std::to_string(monotonic_ns()));
     return text;
 }
 

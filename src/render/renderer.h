@@ -9,6 +9,7 @@
 #include "report/closewait.h"
 #include "report/life.h"
 #include "report/states.h"
+#include "report/timewait_rows.h"
 #include "view/kind.h"
 
 namespace tcptrail::render {
@@ -30,6 +31,9 @@ public:
     virtual void write_life(std::string& out, const report::LifeSummary& summary, const Context& context) = 0;
     virtual void write_closewait(std::string& out, const report::CloseWaitSummary& summary, const Context& context) = 0;
     virtual void write_states(std::string& out, const report::StatesSummary& summary, const Context& context) = 0;
+    virtual void write_timewait(std::string& out, const report::TimeWaitSummary& summary, const Context& context) = 0;
+    virtual void write_connect_failed(std::string& out, const report::ConnectFailedRow& row,
+                                      const Context& context) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

@@ -46,8 +46,9 @@ void Text::write_header(std::string& out, View view) {
             line = fmt::format("{:<15} {:>7} {:<15} {:<21}  {:<21} {:>4} {:>4} {:>6} {}", "ENDED", "PID", "COMM",
                                "LADDR:LPORT", "RADDR:RPORT", "SENT", "RECV", "LIFE", "REASON");
             break;
-        case View::closewait:  // each report has its own
-        case View::states:     // its heads are those of what occurs
+        case View::timewait:  // each report has its own
+        case View::closewait:
+        case View::states:  // its heads are those of what occurs
         case View::record: return;
     }
     out += paint(std::move(line), bold) + "\n";

@@ -17,7 +17,15 @@ bool none_or_one_of(const std::vector<T>& wanted, const T& value) {
     return wanted.empty() || std::find(wanted.begin(), wanted.end(), value) != wanted.end();
 }
 
-/// A v4-mapped address becomes IPv4.
+bool is_below(std::string_view path, std::string_view wanted) {
+    if (!path.starts_with(wanted)) {
+        return false;
+    }
+    return path.size() == wanted.size() || wanted.ends_with('/') || path[wanted.size()] == '/';
+}
+
+}  // namespace
+
 void unmap(Address& address, Family& family) {
     constexpr std::array<std::uint8_t, 12> mapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (family == Family::ipv6 && std::equal(mapped.begin(), mapped.end(), address.begin())) {
@@ -27,15 +35,6 @@ void unmap(Address& address, Family& family) {
         family = Family::ipv4;
     }
 }
-
-bool is_below(std::string_view path, std::string_view wanted) {
-    if (!path.starts_with(wanted)) {
-        return false;
-    }
-    return path.size() == wanted.size() || wanted.ends_with('/') || path[wanted.size()] == '/';
-}
-
-}  // namespace
 
 bool Cidr::contains(const Address& other, Family other_family) const {
     Address theirs = other;
@@ -109,6 +108,10 @@ bool Filter::matches_process(ProcessId id, const ProcessDirectory& processes) co
     return cgroups.empty() ||
            (process->cgroup && std::any_of(cgroups.begin(), cgroups.end(),
                                            [&](const std::string& path) { return is_below(*process->cgroup, path); }));
+}
+
+bool Filter::matches_netns(std::uint32_t inode) const {
+    return none_or_one_of(netns, inode);
 }
 
 bool Filter::matches(const TransitionRow& row, const ProcessDirectory& processes) const {

@@ -22,6 +22,9 @@ struct Cidr {
     bool contains(const Address& other, Family other_family) const;
 };
 
+/// A v4-mapped address becomes IPv4.
+void unmap(Address& address, Family& family);
+
 /// "10.0.0.0/8", "::1", "fd00::/8"; nullopt if it is none.
 std::optional<Cidr> parse_cidr(std::string_view text);
 
@@ -41,6 +44,8 @@ struct Filter {
     bool matches(const ConnectionRow& row, const ProcessDirectory& processes) const;
     /// What stands now: one of `any_of` (owner, holders) fulfils all process options.
     bool matches(const Endpoints& ends, std::span<const ProcessId> any_of, const ProcessDirectory& processes) const;
+    /// --netns alone: what is no such namespace's is not traced at all.
+    bool matches_netns(std::uint32_t inode) const;
 
     /// There are options on processes at all.
     bool asks_for_processes() const { return !pids.empty() || !comms.empty() || !cgroups.empty(); }

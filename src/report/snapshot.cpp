@@ -6,7 +6,6 @@
 #include <tcptrail/record_text.h>
 
 namespace tcptrail::report {
-namespace {
 
 void read_facts(const tt_netns& record, NetnsFacts& facts) {
     const bool counters = (record.head.flags & TT_F_COUNTERS) != 0;
@@ -21,8 +20,6 @@ void read_facts(const tt_netns& record, NetnsFacts& facts) {
         }
     });
 }
-
-}  // namespace
 
 bool SnapshotGatherer::take(const tt_head& record) {
     switch (record.type) {

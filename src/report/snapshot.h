@@ -28,6 +28,9 @@ struct NetnsFacts {
     std::map<std::string, std::int64_t> counters;  // "sockstat.TCP.tw", "TcpExt.ListenDrops", "Tcp.CurrEstab"
 };
 
+/// Adds what `record` tells.
+void read_facts(const tt_netns& record, NetnsFacts& facts);
+
 struct Snapshot {
     MonoNs began = 0;
     MonoNs ended = 0;

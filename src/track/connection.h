@@ -47,6 +47,7 @@ struct Connection {
     bool reset_sent : 1 = false;
     bool reset_received : 1 = false;
     bool hashed : 1 = false;  // fentry saw its time-wait socket
+    bool bound : 1 = false;   // the process chose the local port before it connected
     bool in_use : 1 = false;
     bool waiting : 1 = false;                 // a time-wait socket that is found by its ends
     bool held : 1 = false;                    // it has ended, and its row waits for one more fact

@@ -134,6 +134,11 @@ void ConnectionTable::finish(Connection& connection, const tt_close& close) {
     row.closer = connection.closer;
     row.reason = facts ? track::reason_of(close, resets_of(connection)) : CloseReason::unknown;
     row.complete = connection.complete;
+    row.bound = connection.bound;
+    row.tw_substate = std::nullopt;
+    if (facts && track::enters_time_wait(close)) {
+        row.tw_substate = (close.close_flags & TT_C_DONE) != 0 ? State::time_wait : State::fin_wait2;
+    }
     row.opened = connection.opened != 0 ? std::optional<MonoNs>(connection.opened) : std::nullopt;
     row.lifetime_ns = connection.opened != 0 && row.time >= connection.opened
                           ? std::optional<std::uint64_t>(row.time - connection.opened)

@@ -44,6 +44,7 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     if (connection != nullptr) {
         connection->seen = snapshot_;
         connection->queued = queued;
+        connection->bound |= connection->before_trace && (row.head.flags & TT_F_BOUND) != 0;
         if (state == State::time_wait && connection->state != State::time_wait && !connection->held &&
             row.head.time > connection->last_time) {
             end_unseen(*connection, row);
@@ -68,6 +69,7 @@ void ConnectionTable::on_socket(const tt_socket& row) {
         }
         connection = &create(row.cookie);
         connection->before_trace = true;
+        connection->bound = (row.head.flags & TT_F_BOUND) != 0;
         connection->state = state;
         connection->last_time = row.head.time;
         connection->seen = snapshot_;

@@ -246,6 +246,9 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     connections_.stop_waiting(*connection);
     if (open != nullptr) {
         adopt(*connection, *open);
+        if (fresh == State::syn_sent) {
+            connection->bound = step.head.lport != 0;  // connect() has chosen none yet
+        }
     } else if (step.head.lport != 0) {
         connection->ends.lport = step.head.lport;
     }
@@ -302,6 +305,7 @@ void ConnectionTable::report(const Connection& connection, MonoNs time, State ol
     row.closer = connection.closer;
     row.tw_substate = substate != nullptr ? std::optional<State>(*substate) : std::nullopt;
     row.inferred = inferred;
+    row.bound = connection.bound;
     observer_.on_transition(row);
 }
 

@@ -14,6 +14,8 @@ constexpr std::array kinds = {
              until_stopped},
     ViewKind{View::life, "life", "One line for each ended connection, then a summary", true, false, false,
              until_stopped},
+    ViewKind{View::timewait, "timewait", "Who creates TIME_WAIT, towards whom, and when the ports run out", true, true,
+             false, until_stopped, true},
     ViewKind{View::closewait, "closewait",
              "Sockets whose peer has closed and whose process has not: age, owner, unread", true, true, false,
              until_stopped},

@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, closewait, states, record };
+enum class View { trace, life, timewait, closewait, states, record };
 
 struct ViewKind {
     View view;
@@ -19,6 +19,7 @@ struct ViewKind {
     bool snapshots;  // each report wants a snapshot of its moment, the last one too
     bool at_once;    // the first snapshot is the answer: the run ends with it unless -d or -i says otherwise
     std::optional<std::chrono::nanoseconds> duration;  // of a run without -d
+    bool filters_rows_only = false;  // the kernel keeps nothing back but other network namespaces: totals need it all
 };
 
 std::span<const ViewKind> view_kinds();

@@ -50,5 +50,6 @@ std::unique_ptr<View> make_trace(const Scope& scope);
 std::unique_ptr<View> make_life(const Scope& scope);
 std::unique_ptr<View> make_closewait(const Scope& scope);
 std::unique_ptr<View> make_states(const Scope& scope);
+std::unique_ptr<View> make_timewait(const Scope& scope);
 
 }  // namespace tcptrail::view

@@ -320,13 +320,28 @@ Trail& Trail::snapshot(unsigned what) {
     return *this;
 }
 
-Trail& Trail::snapshot_end() {
+Trail& Trail::netns(const std::string& text, unsigned flags) {
+    auto record = make<tt_netns>(TT_NETNS);
+    record.head.flags = static_cast<tt_u8>(flags);
+    record.netns = kNetns;
+    send(record, 0ms, text);
+    return *this;
+}
+
+Trail& Trail::sockets_end() {
     auto record = make<tt_snapshot>(TT_SNAPSHOT);
     record.head.flags = TT_F_END;
     record.what = what_;
     record.netns = kNetns;
     send(record, 1ms);
+    return *this;
+}
+
+Trail& Trail::mark() {
+    auto record = make<tt_snapshot>(TT_SNAPSHOT);
+    record.head.flags = TT_F_END;
     record.what = TT_SNAP_MARK;
+    record.netns = kNetns;
     send(record, 0ms);
     return *this;
 }

@@ -116,7 +116,10 @@ public:
     /// The current socket in the snapshot; the gap may be negative.
     Trail& shows(State state, Gap gap = 0ms, const Shown& shown = {});
     Trail& holder(const Actor& actor, unsigned flags = 0, std::uint32_t fd = 3);
-    Trail& snapshot_end();
+    Trail& netns(const std::string& text, unsigned flags = 0);  // settings; TT_F_COUNTERS: counters
+    Trail& sockets_end();
+    Trail& mark();
+    Trail& snapshot_end() { return sockets_end().mark(); }
     /// A whole first snapshot without sockets.
     Trail& nothing_before() { return snapshot(TT_SNAP_SOCKETS | TT_SNAP_FIRST).snapshot_end(); }
 
