@@ -1,11 +1,9 @@
 // bench_bpf MODE: attaches one yardstick program, prints "ready", waits for SIGINT, prints one JSON object.
 //   empty | bare | count [NETNS_INODE]   the programs of this folder
-//   log                                   one log for each CPU instead of one ring: the candidate
 //   stats                                 attaches nothing: keeps the kernel's own timing of BPF programs on while it lives
 // With BENCH_STATS=1 any mode keeps the timing on as well. The timing ends with the process: no sysctl is left behind.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -16,14 +14,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "bare.skel.h"
 #include "count.skel.h"
 #include "empty.skel.h"
-#include "log.skel.h"
-#include "log_reader.h"
 
 namespace {
 
@@ -97,51 +92,6 @@ int run_bare() {
     return 0;
 }
 
-int run_log() {
-    constexpr std::uint64_t bytes = 4 << 20;
-    const int cpus = libbpf_num_possible_cpus();
-    log_bpf* s = log_bpf__open();
-    if (s == nullptr) return fail("log");
-    s->rodata->log_mask = bytes - 1;
-    bpf_map__set_max_entries(s->maps.logs, static_cast<std::uint32_t>(cpus));
-    if (log_bpf__load(s) != 0) return fail("log");
-    const std::size_t stride = (bpf_map__value_size(s->maps.logs) + 7) / 8 * 8;
-    const std::size_t size = (stride * static_cast<std::size_t>(cpus) + 4095) / 4096 * 4096;
-    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(s->maps.logs), 0);
-    if (base == MAP_FAILED) return fail("mmap");
-    bench::LogReader reader(static_cast<std::byte*>(base), stride, cpus, bytes - 1);
-    if (log_bpf__attach(s) != 0) return fail("attach");
-    ready();
-    // BENCH_CHECK=1: every chain of states must hold, which it does only if the order is right.
-    const bool check = std::getenv("BENCH_CHECK") != nullptr;
-    std::unordered_map<std::uint64_t, std::uint8_t> state;
-    std::uint64_t events = 0, broken = 0, last = 0, backwards = 0;
-    const auto take = [&](const log_record& r) {
-        ++events;
-        if (!check) return;
-        backwards += r.time_ns < last;
-        last = r.time_ns;
-        if (const auto [it, is_new] = state.try_emplace(r.cookie, r.new_); !is_new) {
-            broken += it->second != r.old;
-            it->second = r.new_;
-        }
-        if (r.new_ == 7) state.erase(r.cookie);
-    };
-    while (!g_stop) {
-        reader.drain(take);
-        usleep(20'000);
-    }
-    log_bpf__detach(s);
-    while (reader.drain(take) > 0) {
-    }
-    if (check)
-        std::fprintf(stderr, "bench_bpf: chains broken %llu, times backwards %llu\n",
-                     static_cast<unsigned long long>(broken), static_cast<unsigned long long>(backwards));
-    print_program(s->progs.bench_log, events, reader.lost());
-    log_bpf__destroy(s);
-    return 0;
-}
-
 int run_count(std::uint32_t netns) {
     count_bpf* s = count_bpf__open();
     if (s == nullptr) return fail("count");
@@ -173,7 +123,6 @@ int main(int argc, char** argv) {
     if (timed && stats < 0) return fail("bpf_enable_stats");
     if (mode == "empty") return run_empty();
     if (mode == "bare") return run_bare();
-    if (mode == "log") return run_log();
     if (mode == "count")
         return run_count(argc > 2 ? static_cast<std::uint32_t>(std::strtoul(argv[2], nullptr, 10)) : 0);
     if (mode == "stats") {
@@ -181,6 +130,6 @@ int main(int argc, char** argv) {
         wait_for_signal();
         return 0;
     }
-    std::fprintf(stderr, "usage: bench_bpf empty | bare | log | count [NETNS_INODE] | stats\n");
+    std::fprintf(stderr, "usage: bench_bpf empty | bare | count [NETNS_INODE] | stats\n");
     return 2;
 }
