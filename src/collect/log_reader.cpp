@@ -99,6 +99,7 @@ LogCounts LogReader::counts() const {
 
 LogLayout choose_layout(std::size_t wanted) {
     constexpr std::uint64_t kEach = 8 << 20;      // 1 s of the worst flood that one core makes
+    constexpr std::uint64_t kAlways = 2 << 20;    // every kernel takes this one
     constexpr std::uint64_t kAtLeast = 64 << 10;  // a smaller one is shared by several CPUs instead
     constexpr std::uint64_t kAll = 256 << 20;
     constexpr std::uint64_t kMost = 1 << 30;
@@ -108,7 +109,7 @@ LogLayout choose_layout(std::size_t wanted) {
                                           : std::min(cpus * kEach, kAll);
     layout.count = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(all / kAtLeast, 1, cpus));
     layout.bytes = all / layout.count;
-    while (layout.bytes > kEach && !kernel_takes(layout)) layout.bytes /= 2;
+    while (layout.bytes > kAlways && !kernel_takes(layout)) layout.bytes /= 2;
     return layout;
 }
 
