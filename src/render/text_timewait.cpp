@@ -191,6 +191,7 @@ void Text::write_timewait(std::string& out, const report::TimeWaitSummary& summa
                      bold) +
                "\n";
         std::vector<const std::pair<const LineKey, Line>*> sorted;
+        sorted.reserve(lines.size());
         for (const auto& line : lines) {
             sorted.push_back(&line);
         }

@@ -17,7 +17,7 @@ bool same_row(const TimeWaitEntry& a, const TimeWaitEntry& b) {
 
 }  // namespace
 
-void TimeWaitOverflow::add(std::uint32_t netns, DoubtfulEntry entry) {
+void TimeWaitOverflow::add(std::uint32_t netns, const DoubtfulEntry& entry) {
     Place& place = places_[netns];
     ++pending_;
     if (kept_ >= most_) {
@@ -26,7 +26,7 @@ void TimeWaitOverflow::add(std::uint32_t netns, DoubtfulEntry entry) {
     }
     ++kept_;
     place.by_cookie[entry.cookie] = static_cast<std::uint32_t>(place.entries.size());
-    place.entries.push_back({std::move(entry), false});
+    place.entries.push_back({entry, false});
 }
 
 bool TimeWaitOverflow::shows(std::uint32_t netns, std::uint64_t cookie) {
@@ -53,13 +53,13 @@ OverflowSettled TimeWaitOverflow::settle(std::uint32_t netns, MonoNs time, std::
 
     std::vector<Doubtful> later;
     std::vector<DoubtfulEntry> hidden;
-    for (Doubtful& doubtful : place.entries) {
+    for (const Doubtful& doubtful : place.entries) {
         if (doubtful.shown) {
-            out.standing.push_back(std::move(doubtful.entry));
+            out.standing.push_back(doubtful.entry);
         } else if (doubtful.entry.time > time) {
-            later.push_back(std::move(doubtful));
+            later.push_back(doubtful);
         } else {
-            hidden.push_back(std::move(doubtful.entry));
+            hidden.push_back(doubtful.entry);
         }
     }
     const std::uint64_t nameless = std::exchange(place.nameless, 0);

@@ -38,7 +38,7 @@ public:
     /// Remembers at most `most` entries in doubt; those beyond are counted.
     explicit TimeWaitOverflow(std::size_t most = std::size_t{1} << 16) : most_(most) {}
 
-    void add(std::uint32_t netns, DoubtfulEntry entry);
+    void add(std::uint32_t netns, const DoubtfulEntry& entry);
     /// The snapshot shows this time-wait socket. True if it was in doubt.
     bool shows(std::uint32_t netns, std::uint64_t cookie);
     /// The snapshot's rows of the namespace are over, and its counter said `refused` at `time`. Settles what came before.
