@@ -45,6 +45,7 @@ struct Connection {
     bool complete : 1 = true;
     bool accepted : 1 = false;
     bool reset_sent : 1 = false;
+    bool reset_last : 1 = false;  // the RST was sent after the last transition
     bool reset_received : 1 = false;
     bool hashed : 1 = false;  // fentry saw its time-wait socket
     bool bound : 1 = false;   // the process chose the local port before it connected

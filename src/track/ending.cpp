@@ -18,8 +18,12 @@ constexpr std::uint64_t kResetFollows = 2'000'000;
 /// A process that was held up between taking a connection and its accept's return.
 constexpr std::uint64_t kAcceptReturns = 100'000'000;
 
-track::Resets resets_of(const Connection& connection) {
-    return {connection.reset_sent, connection.reset_received, connection.reset_reason};
+track::Resets resets_of(const Connection& connection, const tt_counters& counters) {
+    return {.sent = connection.reset_sent,
+            .received = connection.reset_received,
+            .sent_reason = connection.reset_reason,
+            .sent_last = connection.reset_last,
+            .complete = counters.lost_other == 0};
 }
 
 /// Our FIN was acknowledged, so bytes_acked counts it.
@@ -35,8 +39,22 @@ bool fin_acknowledged(const tt_close& close) {
 }  // namespace
 
 void ConnectionTable::end(Connection& connection, const tt_close& close) {
+    const bool hashed = exact_time_wait_ && connection.hashed;
+    if (!hashed && !connection.reset_sent && track::may_abort_late(close)) {
+        connection.held = true;
+        connection.state = State::close;
+        undecided_[connection.cookie] = close;
+        undecided_due_.push_back({close.step.head.time + kResetFollows, connection.cookie});
+        return;
+    }
+    decide(connection, close);
+}
+
+/// Into TIME_WAIT or not; then why, unless that waits for one more fact.
+void ConnectionTable::decide(Connection& connection, const tt_close& close) {
     std::optional<bool> time_wait = false;
-    if (track::enters_time_wait(close)) {
+    const bool aborts = connection.reset_sent && track::may_abort_late(close);
+    if (track::enters_time_wait(close) && !aborts) {
         time_wait = true;
         if (exact_time_wait_) {
             time_wait = static_cast<bool>(connection.hashed);
@@ -132,11 +150,12 @@ void ConnectionTable::finish(Connection& connection, const tt_close& close) {
     row.before_trace = connection.before_trace;
     row.owner = connection.owner;
     row.closer = connection.closer;
-    row.reason = facts ? track::reason_of(close, resets_of(connection)) : CloseReason::unknown;
+    row.reason = facts ? track::reason_of(close, resets_of(connection, counters_)) : CloseReason::unknown;
     row.complete = connection.complete;
     row.bound = connection.bound;
     row.tw_substate = std::nullopt;
-    if (facts && track::enters_time_wait(close)) {
+    const bool aborts = connection.reset_sent && track::may_abort_late(close);
+    if (facts && track::enters_time_wait(close) && !aborts) {
         row.tw_substate = (close.close_flags & TT_C_DONE) != 0 ? State::time_wait : State::fin_wait2;
     }
     row.opened = connection.opened != 0 ? std::optional<MonoNs>(connection.opened) : std::nullopt;
@@ -210,8 +229,15 @@ void ConnectionTable::end_reused(const Connection& connection, MonoNs time) {
 }
 
 void ConnectionTable::release(std::uint64_t cookie) {
-    const auto held = held_.find(cookie);
     Connection* connection = find_connection(cookie);
+    if (const auto found = undecided_.find(cookie); found != undecided_.end() && connection != nullptr) {
+        const tt_close close = found->second;
+        undecided_.erase(found);
+        connection->held = false;
+        decide(*connection, close);
+        return;
+    }
+    const auto held = held_.find(cookie);
     if (held == held_.end() || connection == nullptr) {
         return;
     }
@@ -223,6 +249,13 @@ void ConnectionTable::release(std::uint64_t cookie) {
 
 void ConnectionTable::advance(MonoNs now) {
     now_ = now;
+    while (!undecided_due_.empty() && undecided_due_.front().at <= now) {
+        const std::uint64_t cookie = undecided_due_.front().cookie;
+        undecided_due_.pop_front();
+        if (undecided_.contains(cookie)) {
+            release(cookie);
+        }
+    }
     const auto let_go = [this, now](std::deque<Deadline>& queue, Wait wait) {
         while (!queue.empty() && queue.front().at <= now) {
             const std::uint64_t cookie = queue.front().cookie;
@@ -268,7 +301,10 @@ void ConnectionTable::on_timewait(const tt_timewait& record) {
 
 void ConnectionTable::on_end() {
     std::vector<std::uint64_t> cookies;
-    cookies.reserve(held_.size());
+    cookies.reserve(held_.size() + undecided_.size());
+    for (const auto& entry : undecided_) {
+        cookies.push_back(entry.first);
+    }
     for (const auto& entry : held_) {
         cookies.push_back(entry.first);
     }

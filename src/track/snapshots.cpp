@@ -45,6 +45,10 @@ void ConnectionTable::on_socket(const tt_socket& row) {
         connection->seen = snapshot_;
         connection->queued = queued;
         connection->bound |= connection->before_trace && (row.head.flags & TT_F_BOUND) != 0;
+        if (state == State::time_wait && undecided_.contains(row.cookie)) {
+            release(row.cookie);  // here it is
+            return;
+        }
         if (state == State::time_wait && connection->state != State::time_wait && !connection->held &&
             row.head.time > connection->last_time) {
             end_unseen(*connection, row);

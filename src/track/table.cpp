@@ -149,6 +149,7 @@ void ConnectionTable::evict() {
     if (Connection* const victim = connections_.next_victim()) {
         ++evicted_;
         held_.erase(victim->cookie);
+        undecided_.erase(victim->cookie);
         connections_.erase(*victim);
     }
 }
@@ -229,9 +230,8 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         const MonoNs closed = connection->last_time;
         if (connection->held) {
             release(step.cookie);
-        } else {
-            erase(step.cookie);
         }
+        erase(step.cookie);
         dormant_[step.cookie] = {closed, generation, false};
         connection = nullptr;
     }
@@ -334,7 +334,10 @@ void ConnectionTable::on_destroy(const tt_step& step) {
         return;
     }
     if (connection->held) {
-        release(step.cookie);
+        // A RST that is waited for follows the destruction too.
+        if (const auto held = held_.find(step.cookie); held != held_.end() && held->second.wait != Wait::reset) {
+            release(step.cookie);
+        }
         return;
     }
     if (connection->state == State::time_wait || connection->state == State::listen) {
@@ -358,9 +361,15 @@ void ConnectionTable::on_reset(const tt_reset& reset) {
         connection->reset_received = true;
         return;
     }
+    const auto state = static_cast<State>(reset.head.old_state);
+    if (state == State::time_wait || state == State::syn_sent) {
+        return;  // by its time-wait socket; or to a stranger, and the connect goes on
+    }
     connection->reset_sent = true;
+    connection->reset_last = state == State::close;
     connection->reset_reason = static_cast<std::uint8_t>(reset.reason);
-    if (const auto held = held_.find(reset.cookie); held != held_.end() && held->second.wait == Wait::reset) {
+    const auto held = held_.find(reset.cookie);
+    if (undecided_.contains(reset.cookie) || (held != held_.end() && held->second.wait == Wait::reset)) {
         release(reset.cookie);
     }
 }

@@ -105,6 +105,7 @@ private:
                 bool inferred, const State* substate);
     void end(track::Connection& connection, const tt_close& close);
     std::optional<Wait> wait_of(const track::Connection& connection, const tt_close& close) const;
+    void decide(track::Connection& connection, const tt_close& close);
     void finish(track::Connection& connection, const tt_close& close);
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
@@ -122,8 +123,10 @@ private:
 
     track::Connections connections_;
     tsl::robin_map<std::uint64_t, Held> held_;
+    tsl::robin_map<std::uint64_t, tt_close> undecided_;  // ends in TIME_WAIT, or by a RST that would follow at once
     tsl::robin_map<std::uint64_t, Dormant> dormant_;
     std::deque<std::uint64_t> dormant_order_;
+    std::deque<Deadline> undecided_due_;
     std::deque<Deadline> holds_;  // for a RST
     std::deque<Deadline> accepts_due_;
     std::deque<Deadline> expiries_;                       // TIME_WAIT

@@ -40,7 +40,7 @@ const std::vector<Row>& table() {
         {"disconnect", "DisconnectAndReconnect"},
         {"sock_destroyed", "SockDestroy"},
         {"listener_closed", "ListenerClosedWithQueuedChild"},
-        {"fin_wait2_timeout", nullptr, "a dead FIN_WAIT2 is a mini-socket, whose end no full socket tells"},
+        {"fin_wait2_timeout", "FinWait2Timeout"},
         {"resource", nullptr, "tcp_max_orphans and tcp_mem belong to the whole machine"},
     };
     return rows;

@@ -19,6 +19,7 @@ const std::vector<Scene>& scenes() {
         append(made, close_scenes());
         append(made, break_scenes());
         append(made, timeout_scenes());
+        append(made, after_fin_scenes());
         return made;
     }();
     return all;

@@ -43,6 +43,7 @@ const std::vector<Scene>& owner_scenes();
 std::vector<Scene> close_scenes();
 std::vector<Scene> break_scenes();
 std::vector<Scene> timeout_scenes();
+std::vector<Scene> after_fin_scenes();  // a RST after a FIN was sent
 std::vector<Scene> process_scenes();  // forks, passed sockets, threads, kills
 std::vector<Scene> older_scenes();    // opened before the trace
 std::vector<Scene> uring_scenes();    // empty without liburing

@@ -310,8 +310,21 @@ void make_deaf(int fd, Deaf to) {
         BPF_STMT(BPF_RET | BPF_K, 0),
         BPF_STMT(BPF_RET | BPF_K, 0xffffffffU),
     };
+    // Byte 12 begins with the header's length in words.
+    sock_filter empty[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 12),       BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+        BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),       BPF_STMT(BPF_MISC | BPF_TAX, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),        BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffffU),
+    };
     sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
-    const sock_fprog program = to == Deaf::to_fin ? sock_fprog{4, fins} : sock_fprog{1, all};
+    sock_fprog program{1, all};
+    switch (to) {
+        case Deaf::to_fin: program = {4, fins}; break;
+        case Deaf::to_empty: program = {9, empty}; break;
+        case Deaf::to_all: break;
+    }
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0) {
         raise("SO_ATTACH_FILTER");
     }

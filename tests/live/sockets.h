@@ -80,7 +80,7 @@ void shutdown_write(int fd);
 void set_nonblocking(int fd);
 
 /// What a socket no longer hears: a filter on it throws the segments away before TCP sees them, as a network would.
-enum class Deaf { to_fin, to_all };
+enum class Deaf { to_fin, to_empty /* no payload */, to_all };
 void make_deaf(int fd, Deaf to);
 void make_hear(int fd);
 

@@ -22,8 +22,11 @@ struct Case {
 
 constexpr Resets kReceived{.received = true};
 constexpr Resets kNone{};
-constexpr Resets sent(std::uint32_t reason) {
+constexpr Resets sent(std::uint32_t reason) {  // before the last transition
     return {.sent = true, .received = false, .sent_reason = reason};
+}
+constexpr Resets sent_last(std::uint32_t reason) {
+    return {.sent = true, .received = false, .sent_reason = reason, .sent_last = true};
 }
 constexpr unsigned kOrphan = TT_C_DEAD;
 constexpr unsigned kDone = TT_C_DEAD | TT_C_DONE;
@@ -81,8 +84,84 @@ const Case kTable[] = {
     {"data for a closed socket",
      State::fin_wait1,
      {.sk_err = ECONNRESET, .close_flags = kOrphan},
-     {true, true, 8},
+     {true, true, 8, true},
      CloseReason::late_data_rst},
+    {"data for a closed socket, no reason given",
+     State::fin_wait1,
+     {.sk_err = ECONNRESET, .close_flags = kOrphan},
+     {true, true, 0, true},
+     CloseReason::late_data_rst},
+    {"data after shutdown of both, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = kOpen, .sk_err = ECONNRESET, .close_flags = 0},
+     {true, true, 8, true},
+     CloseReason::late_data_rst},
+    {"data with the ACK of the FIN",
+     State::fin_wait2,
+     {.close_flags = kOrphan},
+     sent_last(8),
+     CloseReason::late_data_rst},
+    {"dead FIN_WAIT2", State::fin_wait2, {.close_flags = kOrphan}, kNone, CloseReason::local_fin},
+    {"dead FIN_WAIT2, timed out as a full socket",
+     State::fin_wait2,
+     {.close_flags = kOrphan},
+     sent(14),
+     CloseReason::fin_wait2_timeout},
+    {"TCP_LINGER2 below 0",
+     State::fin_wait2,
+     {.flags = TT_F_OWNED, .close_flags = kOrphan | TT_C_LINGER2},
+     sent_last(12),
+     CloseReason::linger_rst},
+    {"unread data after shutdown, FIN_WAIT1",
+     State::fin_wait1,
+     {.flags = kProcess, .close_flags = 0, .unread = 3},
+     kNone,
+     CloseReason::unread_data_rst},
+    {"unread data after shutdown, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = kProcess, .close_flags = 0, .unread = 3},
+     kNone,
+     CloseReason::unread_data_rst},
+    {"unread data after shutdown, LAST_ACK",
+     State::last_ack,
+     {.flags = kProcess, .close_flags = TT_C_DONE, .unread = 3},
+     sent_last(11),
+     CloseReason::unread_data_rst},
+    {"acknowledged while the process looks on, LAST_ACK",
+     State::last_ack,
+     {.flags = kProcess, .close_flags = TT_C_DONE, .unread = 3},
+     kNone,
+     CloseReason::remote_fin},
+    {"SO_LINGER 0 after shutdown, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = kProcess, .close_flags = TT_C_LINGER},
+     kNone,
+     CloseReason::linger_rst},
+    {"disconnect after shutdown, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = kProcess, .shutdown = 2, .close_flags = 0},
+     kNone,
+     CloseReason::disconnect},
+    {"the peer's FIN while the process looks on, FIN_WAIT2",
+     State::fin_wait2,
+     {.flags = kProcess, .close_flags = TT_C_DONE, .unread = 3},
+     kNone,
+     CloseReason::local_fin},
+    {"closed by nothing that we know of",
+     State::established,
+     {.flags = kProcess, .close_flags = 0},
+     kNone,
+     CloseReason::unknown},
+    {"an orphan in FIN_WAIT1 whose namespace goes",
+     State::fin_wait1,
+     {.close_flags = kOrphan},
+     kNone,
+     CloseReason::unknown},
+    {"no memory, CLOSING",
+     State::closing,
+     {.flags = TT_F_OWNED, .close_flags = kDone},
+     sent_last(13),
+     CloseReason::resource},
     {"disconnect",
      State::established,
      {.flags = kProcess, .shutdown = 0, .close_flags = 0},
@@ -103,6 +182,16 @@ const Case kTable[] = {
      {.flags = kOpen, .sk_err = EHOSTUNREACH, .close_flags = 0, .retransmits = 2},
      kNone,
      CloseReason::unreachable},
+    {"a host that does not speak TCP",
+     State::syn_sent,
+     {.flags = kOpen, .sk_err = ENOPROTOOPT, .close_flags = 0, .retransmits = 1},
+     kNone,
+     CloseReason::unreachable},
+    {"connect() fails with a port in hand",
+     State::syn_sent,
+     {.flags = kProcess, .shutdown = 0, .close_flags = 0, .segs_out = 0, .lport = 40000},
+     kNone,
+     CloseReason::unknown},
     {"user closes during connect",
      State::syn_sent,
      {.flags = kProcess, .segs_out = 1},
@@ -136,6 +225,16 @@ const Case kTable[] = {
     {"dropped locally",
      State::established,
      {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_KEEPOPEN, .probes_out = 3},
+     kNone,
+     CloseReason::retransmit_timeout},
+    {"dropped locally, or a RST that went by unseen",
+     State::established,
+     {.flags = kOpen, .sk_err = ETIMEDOUT, .close_flags = TT_C_KEEPOPEN, .probes_out = 3},
+     {.complete = false},
+     CloseReason::unknown},
+    {"given up, ICMP spoke meanwhile",
+     State::established,
+     {.flags = kOpen, .sk_err = EHOSTUNREACH, .sk_err_soft = EHOSTUNREACH, .close_flags = 0, .retransmits = 15},
      kNone,
      CloseReason::retransmit_timeout},
     {"orphan FIN_WAIT1 timeout",
@@ -191,10 +290,11 @@ TEST(Reason, AFinAloneIsNotUnreadData) {
     EXPECT_EQ(track::reason_of(close_record(State::close_wait, facts), sent(14)), CloseReason::linger_rst);
 }
 
-TEST(Reason, OnlyTheTwoStatesWithoutErrorEnterTimeWait) {
+TEST(Reason, OnlyWhatEndsByItsFinEntersTimeWait) {
     for (const Case& c : kTable) {
-        const bool enters = c.facts.sk_err == 0 && (c.old == State::fin_wait2 || c.old == State::closing);
-        EXPECT_EQ(track::enters_time_wait(close_record(c.old, c.facts)), enters) << c.row;
+        const bool enters = c.reason == CloseReason::local_fin || c.reason == CloseReason::simultaneous_fin;
+        const tt_close close = close_record(c.old, c.facts);
+        EXPECT_EQ(track::enters_time_wait(close) && !(c.resets.sent && track::may_abort_late(close)), enters) << c.row;
     }
 }
 
@@ -212,6 +312,41 @@ TEST(Reason, WithoutALateRstTheVerdictComesSoon) {
     t.tick(5ms);
     EXPECT_EQ(t.ended().reason, CloseReason::rst_received);
     EXPECT_EQ(t.ended().lifetime_ns, 4'000'000u);
+}
+
+TEST(Reason, DataWithTheAckOfTheFinLeavesNoTimeWait) {
+    Trail& t =
+        trail().connect(B, A).established(2ms).fin_sent(1ms).fin_acked(1ms).closed(0ms, {.close_flags = TT_C_DEAD});
+    EXPECT_TRUE(t.endings.empty());
+    t.destroy(1us).reset_sent(10us, 8);  // the kernel destroys an orphan before it answers
+    EXPECT_EQ(name(t.ended().reason), name(CloseReason::late_data_rst));
+    EXPECT_EQ(t.ended().time_wait, false);
+    EXPECT_EQ(t.lines().back(), "1.0 FIN_WAIT2>CLOSE 0us -");
+    EXPECT_EQ(t.table().size(), 0U);
+}
+
+TEST(Reason, AResetByTheTimeWaitSocketIsNotItsConnections) {
+    Trail& t =
+        trail().connect(B, A).established(2ms).fin_sent(1ms).fin_acked(1ms).closed(0ms, {.close_flags = TT_C_DEAD});
+    t.reset_sent(1ms, 9, State::time_wait).tick(5ms);
+    EXPECT_EQ(name(t.ended().reason), name(CloseReason::local_fin));
+    EXPECT_EQ(t.ended().time_wait, true);
+}
+
+TEST(Reason, ASnapshotThatShowsTheTimeWaitSocketDecides) {
+    Trail& t =
+        trail().connect(B, A).established(2ms).fin_sent(1ms).fin_acked(1ms).closed(0ms, {.close_flags = TT_C_DEAD});
+    t.snapshot(TT_SNAP_SOCKETS | TT_SNAP_REPORT).shows(State::time_wait);
+    EXPECT_EQ(t.ended().time_wait, true);
+    EXPECT_EQ(t.lines().back(), "1.0 FIN_WAIT2>TIME_WAIT 0us - (FIN_WAIT2)");
+}
+
+TEST(Reason, AResetToAStrangerWhileConnectingIsForgotten) {
+    Trail& t = trail().connect(B, A).reset_sent(1ms, 1).established(1ms).fin_sent(1ms).fin_acked(1ms).closed(
+        1ms, {.close_flags = TT_C_DEAD});
+    t.tick(5ms);
+    EXPECT_EQ(name(t.ended().reason), name(CloseReason::local_fin));
+    EXPECT_EQ(t.ended().time_wait, true);
 }
 
 TEST(Reason, TheResetsOfAnEarlierGenerationAreForgotten) {

@@ -44,7 +44,9 @@ tt_close close_record(State old, const Facts& facts) {
     close.step.head.old_state = number(old);
     close.step.head.new_state = number(State::close);
     close.netns = kNetns;
+    close.step.head.lport = facts.lport;
     close.sk_err = facts.sk_err;
+    close.sk_err_soft = facts.sk_err_soft;
     close.shutdown = static_cast<tt_u8>(facts.shutdown);
     close.close_flags = static_cast<tt_u8>(facts.close_flags);
     close.unread = facts.unread;
@@ -226,7 +228,7 @@ Trail& Trail::fin_received(Gap gap) {
 Trail& Trail::closed(Gap gap, const Facts& facts) {
     tt_close record = close_record(here().state, facts);
     record.step = step_to(TT_CLOSE, State::close, facts.flags);
-    record.step.head.lport = 0;  // an autobound port is given back by now
+    record.step.head.lport = facts.lport;
     send(record, gap);
     return *this;
 }
@@ -271,10 +273,10 @@ Trail& Trail::destroy(Gap gap) {
     return *this;
 }
 
-Trail& Trail::reset_sent(Gap gap, std::uint32_t reason) {
+Trail& Trail::reset_sent(Gap gap, std::uint32_t reason, State by) {
     auto record = make<tt_reset>(TT_RESET);
     record.head.flags = TT_F_SENT;
-    record.head.old_state = number(here().state);
+    record.head.old_state = number(by != State::none ? by : here().state);
     record.cookie = cookie_;
     record.reason = reason;
     send(record, gap);

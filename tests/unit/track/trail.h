@@ -49,6 +49,7 @@ inline constexpr unsigned kProcess = TT_F_OWNED | TT_F_HAS_SOCKET;  // a system 
 struct Facts {
     unsigned flags = 0;  // of the record's head
     std::uint16_t sk_err = 0;
+    std::uint16_t sk_err_soft = 0;
     unsigned shutdown = 3;
     unsigned close_flags = TT_C_DEAD | TT_C_DONE;
     std::uint32_t unread = 0;
@@ -60,6 +61,7 @@ struct Facts {
     std::uint32_t tw_count = 0;
     std::uint32_t tw_max = 1000;
     std::uint16_t fin_timeout_s = 60;
+    std::uint16_t lport = 0;  // an autobound port is given back by now
 };
 
 /// What a snapshot shows besides; tt_socket.
@@ -107,7 +109,8 @@ public:
     Trail& endpoint(Gap gap = 0ms);
     Trail& accept(Gap gap);
     Trail& destroy(Gap gap);
-    Trail& reset_sent(Gap gap, std::uint32_t reason);
+    /// By the socket in its present state, or by another that bears its cookie.
+    Trail& reset_sent(Gap gap, std::uint32_t reason, State by = State::none);
     Trail& timewait(tt_timewait_event event, Gap gap);
     Trail& tick(Gap gap);
     Trail& end(Gap gap = 1ms);
