@@ -65,6 +65,26 @@ std::string reasons(const report::LifeRow& row, std::size_t room) {
     return text;
 }
 
+/// All of them, in as many lines as it takes.
+std::string all_reasons(const report::LifeRow& row) {
+    std::string text = "reasons:";
+    std::size_t width = text.size();
+    bool first = true;
+    for (const auto& [reason, count] : row.reasons_by_count()) {
+        const std::string next = fmt::format(" {} {}", name(reason), count);
+        text += first ? "" : ",";
+        width += first ? 0 : 1;
+        first = false;
+        if (width + next.size() + 1 > text_width) {
+            text += "\n        ";
+            width = 8;
+        }
+        text += next;
+        width += next.size();
+    }
+    return text;
+}
+
 }  // namespace
 
 void Text::write_connection(std::string& out, const ConnectionRow& row, const Context& context) {
@@ -99,7 +119,7 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
                           std::string_view where) {
         fmt::format_to(std::back_inserter(out), "{:>8} {:>8} {} {:>7} {:<15} {:<23} {}\n", row.ended,
                        rate(row.ended, summary.window_ns), quantiles(row), pid, comm, where,
-                       reasons(row, text_width - before_reasons));
+                       &row != &summary.total ? reasons(row, text_width - before_reasons) : "");
     };
     std::size_t shown = 0;
     std::uint64_t ended_shown = 0;
@@ -116,6 +136,7 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
     if (summary.rows.size() > 1) {
         line(summary.total, "", "all", "");
     }
+    out += all_reasons(summary.total) + "\n";
     if (ended_shown < summary.total.ended) {
         fmt::format_to(std::back_inserter(out), "not shown: {} in {} (--json has all rows)\n",
                        plural(summary.total.ended - ended_shown, "connection"),

@@ -138,7 +138,7 @@ void ConnectionTable::on_accept(const tt_step& step) {
     // No actor: the kernel itself took it (a kernel thread's listener).
     connection->owner = actor != 0 ? Owner{actor, Evidence::accept} : Owner{};
     share_listener(*connection, actor);
-    if (connection->held) {
+    if (held_.contains(step.cookie)) {
         release(step.cookie);
     }
 }

@@ -44,9 +44,9 @@ std::vector<Scene> close_scenes();
 std::vector<Scene> break_scenes();
 std::vector<Scene> timeout_scenes();
 std::vector<Scene> after_fin_scenes();  // a RST after a FIN was sent
-std::vector<Scene> process_scenes();  // forks, passed sockets, threads, kills
-std::vector<Scene> older_scenes();    // opened before the trace
-std::vector<Scene> uring_scenes();    // empty without liburing
-std::vector<Scene> hands_scenes();    // names, pids and descriptors that change their meaning
+std::vector<Scene> process_scenes();    // forks, passed sockets, threads, kills
+std::vector<Scene> older_scenes();      // opened before the trace
+std::vector<Scene> uring_scenes();      // empty without liburing
+std::vector<Scene> hands_scenes();      // names, pids and descriptors that change their meaning
 
 }  // namespace tcptrail::live
