@@ -141,6 +141,7 @@ TEST(TimeWaitReport, TheKindThatWaitsForThePeersFinIsCounted) {
     World w;
     w.nothing_before();
     w.app_closes(40000, {.close_flags = TT_C_DEAD});
+    w.trail.tick(5ms);  // no RST has followed
     EXPECT_EQ(
         World::totals(w.summary()),
         "kernel null explained null before null ownerless null | created 1 mini 1 ended 0 overflow 0 undecided 0");
