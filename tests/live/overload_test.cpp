@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kTouched = 20;
 constexpr int kFlood = 1000;
-constexpr int kAfter = 4;  // connections at a time: they find room between two looks of the reader
+constexpr int kAfter = 2;  // connections at a time: they find room between two looks of the reader, addresses and all
 
 /// Connections that are opened while the reader runs, and closed while it does not.
 class Touched {
@@ -89,13 +89,13 @@ TEST(Overload, IsCountedExactlyAndEnds) {
         sleep_ms(10);
     }
     tracer.send(SIGCONT);
-    sleep_ms(2500);  // it looks again at most once a second
+    sleep_ms(3500);  // it looks again at most once a second
 
     Bounds bounds;
     bounds.netns = arena.inode();
     bounds.begin_ns = wall_clock_ns();
     Truth after;
-    for (int scene = 0; scene < 5; ++scene) {
+    for (int scene = 0; scene < 8; ++scene) {
         for (const Side& side : client_closes_first(
                                     arena, [] {}, kAfter)
                                     .sides) {
@@ -140,7 +140,8 @@ TEST(Overload, IsCountedExactlyAndEnds) {
         EXPECT_EQ(rows[0].at("complete").get<bool>(), whole) << rows[0];
         touched_rows += whole ? 0 : 1;
     }
-    EXPECT_GT(touched_rows, kTouched);
+    // Their ends are 304 bytes a pair, so that at least 1984 of 6080 find no room, at most 152 of them one socket's.
+    EXPECT_GE(touched_rows, 13);
     EXPECT_GE(end.at("incomplete_connections").get<long>(), touched_rows) << end;
     const Differences differences = compare_connection_rows(after, rows_after, bounds);
     EXPECT_TRUE(differences.empty()) << first_of(differences) << "\nstderr:\n" << output.err;
