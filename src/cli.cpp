@@ -17,10 +17,11 @@ namespace {
 
 /// What the options say, before their values are judged.
 struct Raw {
-    std::string duration, interval, older_than, btf, write, buffer;
+    std::string duration, interval, older_than, btf, write, buffer, file_size, files, from;
+    std::vector<std::string> to, diff;
     std::string hooks = "auto", colour = "auto";
     std::vector<std::string> read, pids, comms, lports, rports, addresses, cgroups, netns;
-    bool ipv4 = false, ipv6 = false, json = false, verbose = false;
+    bool ipv4 = false, ipv6 = false, json = false, verbose = false, ring = false;
 };
 
 std::string one_line(std::string text) {
@@ -69,6 +70,62 @@ Result<std::optional<std::chrono::nanoseconds>> age(std::string_view option, con
         return std::optional(std::chrono::nanoseconds(0));
     }
     return duration(option, value, given);
+}
+
+/// --from and --to; nullopt where not given.
+Result<std::optional<Moment>> moment(std::string_view option, const std::string& value, bool given) {
+    if (!given) {
+        return std::optional<Moment>();
+    }
+    const auto parsed = parse_moment(value);
+    if (!parsed) {
+        return wrong(option, value, "not a time; write 12:30, 12:30:05.5, 2024-05-01T12:30:05Z or +10s");
+    }
+    return parsed;
+}
+
+/// --to names the format, once; given a second time it is a time, as with any -r.
+Result<void> choose_export(Raw& raw, Options& options) {
+    const auto is_format = [](const std::string& text) { return exporting::parse_format(text).has_value(); };
+    const auto found = std::find_if(raw.to.begin(), raw.to.end(), is_format);
+    if (found == raw.to.end()) {
+        return fail(Exit::usage, "export needs --to jsonl, csv, sqlite or perfetto");
+    }
+    if (raw.read.empty()) {
+        return fail(Exit::usage, "export needs -r FILE: the recording");
+    }
+    options.export_to = exporting::parse_format(*found);
+    raw.to.erase(found);
+    return {};
+}
+
+/// -C, -W and --ring.
+Result<void> rotation(const Raw& raw, Options& options) {
+    if (raw.write.empty() && (!raw.file_size.empty() || !raw.files.empty() || raw.ring)) {
+        return fail(Exit::usage, "-C, -W and --ring say how a recording is written: they need -w FILE");
+    }
+    if (!raw.file_size.empty()) {
+        const auto bytes = capture::parse_size(raw.file_size);
+        if (!bytes) {
+            return wrong("-C", raw.file_size, bytes.error().message);
+        }
+        options.file_bytes = *bytes;
+    }
+    if (!raw.files.empty()) {
+        const auto files = numbers<unsigned>("-W", {raw.files}, 1);
+        if (!files) {
+            return tl::unexpected(files.error());
+        }
+        options.files = files->front();
+    }
+    options.ring = raw.ring;
+    if (options.files > 0 && options.file_bytes == 0 && !options.ring) {
+        return fail(Exit::usage, "-W needs -C: how large a file may become");
+    }
+    if (options.ring && options.files == 1) {
+        return fail(Exit::usage, "--ring needs at least two files: -W 2");
+    }
+    return {};
 }
 
 /// As rows have it: from the cgroup root, no slash at the end.
@@ -137,32 +194,8 @@ Result<report::Filter> filter(const Raw& raw) {
 }  // namespace
 
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text) {
-    double number = 0;
-    const char* const stop = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), stop, number, std::chars_format::fixed);
-    if (error != std::errc() || !std::isfinite(number)) {
-        return std::nullopt;
-    }
-    const std::string_view unit(end, static_cast<std::size_t>(stop - end));
-    double ns = number;
-    if (unit == "us") {
-        ns *= 1e3;
-    } else if (unit == "ms") {
-        ns *= 1e6;
-    } else if (unit.empty() || unit == "s") {
-        ns *= 1e9;
-    } else if (unit == "m") {
-        ns *= 60e9;
-    } else if (unit == "h") {
-        ns *= 3600e9;
-    } else {
-        return std::nullopt;
-    }
-    constexpr double ten_years = 10 * 365.25 * 86'400e9;
-    if (ns < 1 || ns > ten_years) {
-        return std::nullopt;
-    }
-    return std::chrono::nanoseconds(std::llround(ns));
+    const auto ns = parse_ns(text);
+    return ns ? std::optional(std::chrono::nanoseconds(*ns)) : std::nullopt;
 }
 
 Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
@@ -177,6 +210,17 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     app.add_option("-r,--read", raw.read, "Recordings instead of the live kernel; needs no privilege")
         ->allow_extra_args(false);
     const auto* write_option = app.add_option("-w,--write", raw.write, "Writes a recording of this run, too");
+    app.add_option("-C,--file-size", raw.file_size, "With -w: begins a new file when this one is so large: 100M, 1G");
+    app.add_option("-W,--files", raw.files, "With -C: so many files, then the first is written anew");
+    app.add_flag("--ring", raw.ring,
+                 "With -w: keeps the last files for ever, 10 of 100M unless -C and -W say otherwise");
+    const auto* from_option = app.add_option(
+        "--from", raw.from, "With -r: rows and windows from then on: 12:30, 2024-05-01T12:30:05Z, +10s from the start");
+    const auto* to_option =
+        app.add_option("--to", raw.to, "With -r: rows and windows until then; as --from")->allow_extra_args(false);
+    app.add_option("--diff", raw.diff, "report: compares two recordings, BEFORE and AFTER")
+        ->expected(2)
+        ->type_name("BEFORE AFTER");
     const auto* duration_option =
         app.add_option("-d,--duration", raw.duration, "Stop after this time: 10s, 500ms, 2m; a bare number is seconds");
     const auto* interval_option =
@@ -208,6 +252,11 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         command->fallthrough();
     }
 
+    auto* const export_command = app.add_subcommand(
+        "export", "The recording of -r as --to says: jsonl, csv, sqlite or perfetto; -w names the file");
+    export_command->set_help_flag();
+    export_command->fallthrough();
+
     // CLI11 takes -4 for a number where it stands behind a subcommand. Its parser wants the last word first.
     std::vector<std::string> words(argv + 1, argv + argc);
     std::reverse(words.begin(), words.end());
@@ -234,6 +283,15 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         }
     }
     const ViewKind& kind = kind_of(options.view);
+    if (app.got_subcommand(export_command)) {
+        if (auto chosen = choose_export(raw, options); !chosen) {
+            return tl::unexpected(chosen.error());
+        }
+    }
+    if (!raw.diff.empty() && (options.view != View::report || !raw.read.empty() || !raw.write.empty())) {
+        return fail(Exit::usage, "--diff BEFORE AFTER belongs to report, without -r and -w");
+    }
+    options.diff = raw.diff;
     const auto stop_after = duration("--duration", raw.duration, duration_option->count() > 0);
     if (!stop_after) {
         return tl::unexpected(stop_after.error());
@@ -258,8 +316,27 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     if (options.view == View::record && raw.write.empty()) {
         return fail(Exit::usage, "record needs -w FILE: where the recording goes");
     }
-    if (!raw.read.empty() && (!raw.write.empty() || duration_option->count() > 0)) {
+    if (!raw.read.empty() && ((!raw.write.empty() && !options.export_to) || duration_option->count() > 0)) {
         return fail(Exit::usage, "-r reads recordings; -w and -d are for the live kernel");
+    }
+    if (raw.read.empty() && raw.diff.empty() && from_option->count() + to_option->count() > 0) {
+        return fail(Exit::usage, "--from and --to select from a recording: they need -r FILE");
+    }
+    if (raw.to.size() > 1) {
+        return fail(Exit::usage, "--to was given twice");
+    }
+    const auto from = moment("--from", raw.from, from_option->count() > 0);
+    if (!from) {
+        return tl::unexpected(from.error());
+    }
+    const auto to = moment("--to", raw.to.empty() ? "" : raw.to.front(), !raw.to.empty());
+    if (!to) {
+        return tl::unexpected(to.error());
+    }
+    options.from = *from;
+    options.to = *to;
+    if (auto rotated = rotation(raw, options); !rotated) {
+        return tl::unexpected(rotated.error());
     }
     if (btf_option->count() > 0 && raw.btf.empty()) {
         return wrong("--btf", raw.btf, "empty file name");

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -17,11 +18,13 @@
 #include "capture/reader.h"
 #include "cli.h"
 #include "collect/live_source.h"
+#include "export/run.h"
 #include "pipeline.h"
 #include "recorder.h"
 #include "render/json.h"
 #include "render/output.h"
 #include "render/text.h"
+#include "view/report.h"
 
 namespace tcptrail {
 namespace {
@@ -42,6 +45,7 @@ void set_signals() {
     sigaction(SIGINT, &stop, nullptr);
     sigaction(SIGTERM, &stop, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an errno, as a full disk is
 }
 
 void say(std::string_view line) {
@@ -139,6 +143,9 @@ private:
             if (const auto warning = recorder_->take_warning()) {
                 say(*warning);
             }
+            if (recorder_->take_snapshot_wish()) {
+                source_.request_snapshot(TT_SNAP_SOCKETS | TT_SNAP_HOLDERS);
+            }
         }
         if (!ready_ && source_.ready()) {
             ready_ = true;
@@ -181,7 +188,7 @@ int run_live(const cli::Options& options, PipelineOptions pipeline, render::Rend
         return failed(source.error());
     }
     if (!options.write.empty()) {
-        auto opened = Recorder::open(options.write);
+        auto opened = Recorder::open({options.write, options.file_bytes, options.files, options.ring});
         if (!opened) {
             return failed(opened.error());
         }
@@ -193,18 +200,75 @@ int run_live(const cli::Options& options, PipelineOptions pipeline, render::Rend
     return ended(recorder ? recorder->close() : Result<void>(), done);
 }
 
+/// What the reader says is missing, as a line on stderr.
+void tell_missing(const capture::Reader& reader) {
+    if (const auto missing = reader.completeness().line()) {
+        say(*missing);
+    }
+}
+
+std::optional<std::chrono::milliseconds> until_asked_to_stop() {
+    return stop_asked == 0 ? std::optional(0ms) : std::nullopt;
+}
+
 int run_recorded(const cli::Options& options, const PipelineOptions& pipeline, render::Renderer& renderer,
                  render::Output& output) {
     auto source = capture::Reader::open(options.read);
     if (!source) {
         return failed(source.error());
     }
-    const auto go_on = [] { return stop_asked == 0 ? std::optional(0ms) : std::nullopt; };
-    const auto done = run_pipeline(**source, pipeline, renderer, output, go_on);
-    if (const auto missing = (*source)->completeness().line()) {
-        say(*missing);
-    }
+    const auto done = run_pipeline(**source, pipeline, renderer, output, until_asked_to_stop);
+    tell_missing(**source);
     return ended(done, {});
+}
+
+int run_exported(const cli::Options& options, const RunOptions& wanted) {
+    auto source = capture::Reader::open(options.read);
+    if (!source) {
+        return failed(source.error());
+    }
+    const auto done = exporting::run_export(**source, *options.export_to, options.write, wanted, until_asked_to_stop);
+    tell_missing(**source);
+    return ended(done, {});
+}
+
+/// The reports of one recording's runs, without their lines.
+Result<std::vector<report::ReportSummary>> reports_of(const std::string& path, const RunOptions& wanted) {
+    auto source = capture::Reader::open({path});
+    if (!source) {
+        return tl::unexpected(source.error());
+    }
+    std::vector<report::ReportSummary> reports;
+    const auto keep = [&](report::ReportSummary&& summary) { reports.push_back(std::move(summary)); };
+    const PipelineOptions pipeline{
+        [&](const view::Scope& scope) { return view::make_report(scope, keep); }, wanted, {}};
+    render::Json nobody;
+    const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    render::Output nowhere(null);
+    const auto done = run_pipeline(**source, pipeline, nobody, nowhere, until_asked_to_stop);
+    ::close(null);
+    if (!done) {
+        return tl::unexpected(done.error());
+    }
+    if (const auto missing = (*source)->completeness().line()) {
+        say(path + ": " + *missing);
+    }
+    return reports;
+}
+
+int run_diff(const cli::Options& options, const RunOptions& wanted, render::Renderer& renderer,
+             render::Output& output) {
+    const auto before = reports_of(options.diff.front(), wanted);
+    if (!before) {
+        return failed(before.error());
+    }
+    const auto after = reports_of(options.diff.back(), wanted);
+    if (!after) {
+        return failed(after.error());
+    }
+    renderer.write_diff(output.text(), report::diff(*before, *after));
+    const auto written = output.flush();
+    return written ? static_cast<int>(Exit::done) : failed(written.error());
 }
 
 int run(const cli::Options& options) {
@@ -221,7 +285,15 @@ int run(const cli::Options& options) {
         renderer = std::make_unique<render::Text>(use_colour(options.colour));
     }
     render::Output output(STDOUT_FILENO);
-    const PipelineOptions pipeline{options.view, options.settings, options.interval, {}};
+    const MakeView make = [view = options.view](const view::Scope& scope) { return view::make_view(view, scope); };
+    const PipelineOptions pipeline{make, {options.settings, options.interval, options.from, options.to}, {}};
+    if (options.export_to) {
+        return run_exported(options, pipeline.run);
+    }
+    if (!options.diff.empty()) {
+        return run_diff(options, pipeline.run, *renderer, output);
+    }
+    renderer->write_header(output.text(), options.view);
     return options.read.empty() ? run_live(options, pipeline, *renderer, output)
                                 : run_recorded(options, pipeline, *renderer, output);
 }

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline.h"
 
-#include <string>
-
-#include "track/table.h"
-
 namespace tcptrail {
 namespace {
 
-class Pipeline final : private TrackObserver {
+class Pipeline {
 public:
     Pipeline(const PipelineOptions& options, render::Renderer& renderer, render::Output& output)
-        : options_(options),
-          renderer_(renderer),
-          output_(output),
-          table_(*this),
-          view_(view::make_view(options.view, {options.settings, table_, renderer, context_, output})) {}
+        : options_(options), renderer_(renderer), output_(output) {
+        begin();
+    }
 
     Result<void> run(RecordSource& source, const BeforePoll& before_poll) {
-        renderer_.write_header(output_.text(), options_.view);
-        std::optional<Error> error;
-        for (bool more = true; more && !error;) {
+        for (bool more = true; more && !error_;) {
             flush();
             const auto wait = before_poll();
             if (!is_wanted() || !wait) {
@@ -28,19 +20,25 @@ public:
             }
             const auto polled = source.poll(*wait, [this](const tt_head& record) { take(record); });
             if (!polled) {
-                error = polled.error();
+                error_ = polled.error();
             } else {
                 more = *polled == Poll::more;
             }
         }
         finish();
-        if (error) {
-            return tl::unexpected(*error);
+        flush();
+        if (!inside_ && outside_ && !error_) {
+            error_ = outside_;
+        }
+        if (error_) {
+            return tl::unexpected(*error_);
         }
         return flushed_ ? Result<void>() : tl::unexpected(flushed_.error());
     }
 
 private:
+    void begin() { run_.emplace(options_.run, options_.make_view, renderer_, output_, flush_); }
+
     void take(const tt_head& record) {
         if (options_.record) {
             options_.record(record);
@@ -48,84 +46,48 @@ private:
         if (!is_wanted()) {
             return;
         }
-        if (options_.interval && !by_marks_) {
-            cut_intervals(record.time);
+        if (run_->is_over_with(record)) {
+            finish();
+            begin();
         }
-        table_.apply(record);
-        view_->on_record(record);
-        if (record.type == TT_START) {
-            by_marks_ = options_.interval &&
-                        table_.start_setting("report_every_ns") == std::to_string(options_.interval->count());
-        } else if (by_marks_ && is_report_mark(record)) {
-            cut(record.time);
-        }
+        run_->take(record);
         if (output_.is_full()) {
             flush();
         }
     }
-
-    /// A snapshot made for a report is whole, and it is not the one with which the run ends.
-    static bool is_report_mark(const tt_head& record) {
-        if (record.type != TT_SNAPSHOT || record.size < sizeof(tt_snapshot) || (record.flags & TT_F_END) == 0) {
-            return false;
-        }
-        const std::uint32_t what = reinterpret_cast<const tt_snapshot&>(record).what;
-        return (what & TT_SNAP_MARK) != 0 && (what & TT_SNAP_REPORT) != 0 && (what & TT_SNAP_LAST) == 0;
-    }
-
-    /// Reports whose time is over when something happens at `time`.
-    void cut_intervals(MonoNs time) {
-        if (table_.start() == 0) {
-            return;
-        }
-        const auto step = static_cast<std::uint64_t>(options_.interval->count());
-        while (time >= cut_from() + step && is_wanted()) {
-            cut(cut_from() + step);
-        }
-    }
-
-    MonoNs cut_from() const { return cut_ != 0 ? cut_ : table_.start(); }
-
-    void cut(MonoNs until) {
-        view_->cut(cut_from(), until);
-        cut_ = until;
-        if (output_.is_full()) {
-            flush();
-        }
-    }
-
-    void on_transition(const TransitionRow& row) override { view_->on_transition(row); }
-    void on_ended(const ConnectionRow& row) override { view_->on_ended(row); }
 
     void finish() {
         if (!is_wanted()) {
             return;
         }
-        cut(table_.now());
-        renderer_.write_trace_end(output_.text(), table_.trace_end(), context_);
-        flush();
+        const auto finished = run_->finish();
+        inside_ |= finished.has_value();
+        if (!finished && (!outside_ || finished.error().exit == Exit::usage)) {
+            outside_ = finished.error();
+        }
     }
 
     bool is_wanted() const { return flushed_ && *flushed_ == render::Reader::there; }
 
     /// After a failure or the reader's leaving nothing is written any more.
-    void flush() {
+    bool flush() {
         if (is_wanted()) {
             flushed_ = output_.flush();
         }
         if (!is_wanted()) {
             output_.text().clear();
         }
+        return is_wanted();
     }
 
     const PipelineOptions& options_;
     render::Renderer& renderer_;
     render::Output& output_;
-    ConnectionTable table_;
-    render::Context context_{table_, table_.clock()};
-    std::unique_ptr<view::View> view_;
-    bool by_marks_ = false;  // the source makes a snapshot for each report: cut there
-    MonoNs cut_ = 0;         // where the present interval began; 0: at the start
+    const std::function<bool()> flush_ = [this] { return flush(); };
+    std::optional<Run> run_;
+    std::optional<Error> error_;
+    bool inside_ = false;           // a run had its part in --from..--to
+    std::optional<Error> outside_;  // what one said that had none
     Result<render::Reader> flushed_ = render::Reader::there;
 };
 

@@ -11,23 +11,22 @@
 
 #include "render/output.h"
 #include "render/renderer.h"
-#include "view/view.h"
+#include "run.h"
 
 namespace tcptrail {
 
 struct PipelineOptions {
-    View view = View::trace;
-    view::Settings settings;
-    std::optional<std::chrono::nanoseconds> interval;  // of reports, in event time
-    RecordHandler record;                              // hears each record first: the recorder; may be empty
+    MakeView make_view;  // of each run of the stream
+    RunOptions run;
+    RecordHandler record;  // hears each record first: the recorder; may be empty
 };
 
 /// Called before each poll: steers the run (stops the source in time) and says how long the poll may wait. nullopt: the
 /// run is over, whatever the source still holds.
 using BeforePoll = std::function<std::optional<std::chrono::milliseconds>()>;
 
-/// Runs until the source ends or nobody reads the output any more, then writes the report and the trace_end line.
-/// What was shown before an error stays shown.
+/// Runs until the source ends or nobody reads the output any more, then writes the report and the trace_end line; so at
+/// the end of each of several recordings. What was shown before an error stays shown.
 Result<void> run_pipeline(RecordSource& source, const PipelineOptions& options, render::Renderer& renderer,
                           render::Output& output, const BeforePoll& before_poll);
 

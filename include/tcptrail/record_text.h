@@ -20,6 +20,10 @@ std::string_view text_after(const Record& record) {
     return text.substr(0, text.find('\0'));
 }
 
+/// In the start record that a later file of a rotated recording repeats: the run's own start, CLOCK_MONOTONIC ns. The
+/// record's time is then the file's beginning, where the windows of a reader who has no older file begin.
+inline constexpr std::string_view run_start_key = "run_start_ns";
+
 /// Calls take(key, value) for each line "key=value"; other lines are passed over.
 template <typename Take>
 void for_each_setting(std::string_view text, Take&& take) {

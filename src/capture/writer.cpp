@@ -261,6 +261,7 @@ WriterStats Writer::stats() const {
 
 std::optional<std::string> Writer::take_warning() {
     const std::lock_guard lock(mutex_);
+    if (error_) return std::nullopt;  // the run ends with it
     const auto worse = [](std::uint64_t now, std::uint64_t& warned) {
         if (now == 0 || now < warned * 10) return false;
         warned = now;

@@ -113,6 +113,7 @@ struct LiveSource::State {
         return out;
     }
 
+    /// Also with each later snapshot: a recording's new file counts from there.
     void tell_counters(const tt_counters& now, const RecordHandler& handler) {
         told = now;
         told.head = make_head(TT_COUNTERS);
@@ -224,6 +225,7 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
         if (state.stopping && state.ready) return state.finish(handler);
         if (const std::uint32_t what = state.requested.exchange(0)) {
             if (auto error = state.snapshot(what, false, handler)) return tl::unexpected<Error>(*error);
+            if (!(what & TT_SNAP_FIRST)) state.tell_counters(state.read_counters(true), handler);
             now = state.last_handed = monotonic_ns();
             state.check_counters(now, handler);
             return Poll::more;

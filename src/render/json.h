@@ -21,6 +21,8 @@ public:
     void write_states(std::string& out, const report::StatesSummary& summary, const Context& context) override;
     void write_timewait(std::string& out, const report::TimeWaitSummary& summary, const Context& context) override;
     void write_connect_failed(std::string& out, const report::ConnectFailedRow& row, const Context& context) override;
+    void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) override;
+    void write_diff(std::string& out, const report::ReportDiff& diff) override;
     void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) override;
 
 private:

@@ -8,6 +8,7 @@
 
 #include "report/closewait.h"
 #include "report/life.h"
+#include "report/report.h"
 #include "report/states.h"
 #include "report/timewait_rows.h"
 #include "view/kind.h"
@@ -34,6 +35,8 @@ public:
     virtual void write_timewait(std::string& out, const report::TimeWaitSummary& summary, const Context& context) = 0;
     virtual void write_connect_failed(std::string& out, const report::ConnectFailedRow& row,
                                       const Context& context) = 0;
+    virtual void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) = 0;
+    virtual void write_diff(std::string& out, const report::ReportDiff& diff) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

@@ -38,17 +38,6 @@ const char* colour_of(CloseReason reason) {
     return nullptr;
 }
 
-std::string destination(const report::LifeRow& row) {
-    if (!row.raddr) {
-        return "(others)";
-    }
-    if (row.rport) {
-        return ">" + to_string(*row.raddr, row.family, *row.rport);
-    }
-    const std::string address = to_string(*row.raddr, row.family);
-    return row.lport ? fmt::format(":{} <{}", *row.lport, address) : address;
-}
-
 /// The most frequent reasons, as many as fit.
 std::string reasons(const report::LifeRow& row, std::size_t room) {
     std::string text;
@@ -129,7 +118,7 @@ void Text::write_life(std::string& out, const report::LifeSummary& summary, cons
         }
         const Process* owner = row.who.process ? &*row.who.process : nullptr;
         const bool queued = row.who.evidence == Evidence::inherited;  // the pid is the listener's
-        line(row, pid_of(owner), queued ? "(accept queue)" : comm_of(owner), destination(row));
+        line(row, pid_of(owner), queued ? "(accept queue)" : comm_of(owner), report::destination_of(row));
         ended_shown += row.ended;
         ++shown;
     }

@@ -12,6 +12,10 @@ void count(LifeRow& to, const ConnectionRow& row) {
     if (row.lifetime_ns) {
         to.lifetimes_ns.add(*row.lifetime_ns);
     }
+    if (!row.states.empty() && row.states.front().state == State::syn_sent) {
+        to.connects_ns.add(row.states.front().ns);
+    }
+    to.retransmits += row.retransmits.value_or(0);
 }
 
 }  // namespace

@@ -29,6 +29,8 @@ struct LifeRow {
     std::uint64_t ended = 0;
     Histogram lifetimes_ns;
     std::map<CloseReason, std::uint64_t> reasons;
+    Histogram connects_ns;          // time in SYN_SENT, of active opens whose beginning was seen
+    std::uint64_t retransmits = 0;  // segments
 
     /// The most frequent first.
     std::vector<std::pair<CloseReason, std::uint64_t>> reasons_by_count() const;

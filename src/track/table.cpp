@@ -97,7 +97,7 @@ void ConnectionTable::apply(const tt_head& head) {
             break;
         case TT_COUNTERS:
             if (const auto* counters = as<tt_counters>(head)) {
-                counters_ = *counters;
+                on_counters(*counters);
             }
             break;
         case TT_CGROUP:
@@ -116,15 +116,32 @@ void ConnectionTable::apply(const tt_head& head) {
 
 void ConnectionTable::on_start(const tt_start& record) {
     clock_ = {record.realtime_offset_ns, record.boottime_offset_ns};
-    if (start_ == 0) {
-        start_ = record.head.time;
-    }
+    const bool first = start_ == 0;
     for_each_setting(text_after(record), [this](std::string_view key, std::string_view value) {
         start_settings_[std::string(key)] = value;
     });
+    if (first) {
+        start_ = run_start_ = record.head.time;
+        if (const auto began = number_in(start_setting(std::string(run_start_key))); began && *began >= 0) {
+            run_start_ = static_cast<MonoNs>(*began);
+            counters_repeated_ = counted_open_ = true;
+        }
+    }
     exact_time_wait_ = start_setting("hook.time_wait").starts_with("fentry");
     const std::string_view accept = start_setting("hook.accept");
     accepts_seen_ = !accept.empty() && accept != "none";
+}
+
+/// The kernel counts from the run's start; a reader of its last files tells what was lost in these.
+void ConnectionTable::on_counters(const tt_counters& record) {
+    counters_ = record;
+    if (counters_repeated_) {
+        before_ = record;
+        counters_repeated_ = false;
+    } else if (counted_open_) {
+        before_.counted = record.counted;
+        counted_open_ = false;
+    }
 }
 
 std::string_view ConnectionTable::start_setting(const std::string& key) const {
@@ -378,13 +395,14 @@ TraceEnd ConnectionTable::trace_end() const {
     TraceEnd end;
     end.truncated = end_ == 0;
     end.time = end_ != 0 ? end_ : now_;
-    end.transitions = transitions_ + counters_.counted;
+    const auto since = [](std::uint64_t now, std::uint64_t before) { return now > before ? now - before : 0; };
+    end.transitions = transitions_ + since(counters_.counted, before_.counted);
     // What both programs wrote counts as caught twice; where its second record found no room, it counts as lost as well.
-    const auto missed = static_cast<std::int64_t>(counters_.missed + duplicates_);
-    end.lost = counters_.lost -
-               (missed < 0 ? std::min<std::uint64_t>(counters_.lost, -static_cast<std::uint64_t>(missed)) : 0);
+    const std::uint64_t lost = since(counters_.lost, before_.lost);
+    const auto missed = static_cast<std::int64_t>(counters_.missed - before_.missed + duplicates_);
+    end.lost = lost - (missed < 0 ? std::min<std::uint64_t>(lost, -static_cast<std::uint64_t>(missed)) : 0);
     end.missed = missed < 0 ? 0 : static_cast<std::uint64_t>(missed);
-    end.lost_other = counters_.lost_other;
+    end.lost_other = since(counters_.lost_other, before_.lost_other);
     end.incomplete_connections = incomplete_;
     end.evicted = evicted_;
     end.window_ns = end.time > start_ ? end.time - start_ : 0;

@@ -40,6 +40,8 @@ public:
     const Clock& clock() const { return clock_; }
     TraceEnd trace_end() const;
     MonoNs start() const { return start_; }
+    /// Where the run itself began; before start() where only later files of it are read.
+    MonoNs run_start() const { return run_start_; }
     MonoNs now() const { return now_; }
     /// Live connections and time-wait sockets.
     std::size_t size() const { return connections_.size(); }
@@ -77,6 +79,7 @@ private:
     };
 
     void on_start(const tt_start& record);
+    void on_counters(const tt_counters& record);
     void on_step(const tt_step& step, const tt_open* open, const tt_close* close);
     void on_endpoint(const tt_open& open);
     void on_accept(const tt_step& step);
@@ -134,6 +137,7 @@ private:
     tsl::robin_map<std::uint64_t, MonoNs> ended_;         // since the snapshot under way began
 
     MonoNs start_ = 0;
+    MonoNs run_start_ = 0;
     MonoNs now_ = 0;
     MonoNs end_ = 0;
     MonoNs snapshot_began_ = 0;
@@ -149,6 +153,9 @@ private:
     std::uint64_t incomplete_ = 0;
     std::uint64_t evicted_ = 0;
     tt_counters counters_{};
+    tt_counters before_{};            // what was counted before start()
+    bool counters_repeated_ = false;  // the next TT_COUNTERS tells before_, but for `counted`
+    bool counted_open_ = false;       // and the one after it tells before_.counted
     std::map<std::string, std::string, std::less<>> start_settings_;
 
     TransitionRow transition_;  // reused

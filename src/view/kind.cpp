@@ -21,7 +21,9 @@ constexpr std::array kinds = {
              until_stopped},
     ViewKind{View::states, "states", "How many sockets stand in each state now, by process", true, true, true,
              until_stopped},
-    ViewKind{View::record, "record", "Writes the flight recording that -w names", false, true, false, until_stopped},
+    ViewKind{View::report, "report", "The postmortem: all of these over one window; --diff compares two recordings",
+             false, true, false, until_stopped, true},
+    ViewKind{View::record, "record", "Writes the flight recording that -w names", true, true, false, until_stopped},
 };
 
 }  // namespace

@@ -41,6 +41,8 @@ public:
     /// The window from..to is over: its report. For a view with snapshots the record before was a report's snapshot mark,
     /// unless the recording holds none there.
     virtual void cut(MonoNs /*from*/, MonoNs /*to*/) {}
+    /// The run is over. True where the view has told how complete it was; else the trace_end line is written.
+    virtual bool end(const TraceEnd&) { return false; }
 };
 
 std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope);
@@ -51,5 +53,6 @@ std::unique_ptr<View> make_life(const Scope& scope);
 std::unique_ptr<View> make_closewait(const Scope& scope);
 std::unique_ptr<View> make_states(const Scope& scope);
 std::unique_ptr<View> make_timewait(const Scope& scope);
+std::unique_ptr<View> make_report(const Scope& scope);
 
 }  // namespace tcptrail::view

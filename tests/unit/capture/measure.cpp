@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures the recording: bytes for each transition on disk, speed of writing and reading, memory of the reader.
-// capture_measure [transitions [connections in flight [FILE]]]; not a test, its figures depend on the machine.
+// capture_measure [transitions [connections in flight [FILE]]]; a FILE that is named is kept. Not a test, its figures depend on the machine.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -92,6 +92,6 @@ int main(int argc, char** argv) {
                     static_cast<double>(whole.records) / time / 1e6, static_cast<double>(raw) / time / 1e6,
                     resident_kb() / 1024, whole.line().value_or("whole").c_str());
     }
-    std::filesystem::remove(path);
+    if (argc <= 3) std::filesystem::remove(path);
     return 0;
 }
