@@ -37,13 +37,32 @@ void expect_one_line(const Output& output) {
 TEST(Cli, WrongUsageExitsTwo) {
     REQUIRE_BINARY();
     const std::vector<std::vector<std::string>> wrong = {
-        {"--no-such-option"},           {"no-such-command"},
-        {"trace", "-d", "soon"},        {"trace", "-d", "-1s"},
-        {"trace", "-p", "abc"},         {"trace", "-L", "70000"},
-        {"trace", "-D", "-1"},          {"trace", "-a", "300.1.1.1/8"},
-        {"trace", "-a", "::1/129"},     {"life", "--netns", "home"},
-        {"trace", "-4", "-6", "extra"}, {"trace", "--color", "blue"},
+        {"--no-such-option"},
+        {"no-such-command"},
+        {"trace", "-d", "soon"},
+        {"trace", "-d", "-1s"},
+        {"trace", "-p", "abc"},
+        {"trace", "-L", "70000"},
+        {"trace", "-D", "-1"},
+        {"trace", "-a", "300.1.1.1/8"},
+        {"trace", "-a", "::1/129"},
+        {"life", "--netns", "home"},
+        {"trace", "-4", "-6", "extra"},
+        {"trace", "--color", "blue"},
         {"trace", "--hooks", "magic"},
+        {"record"},
+        {"trace", "-C", "100M"},
+        {"record", "-w", "f", "-W", "3"},
+        {"record", "-w", "f", "-C", "1k"},
+        {"record", "-w", "f", "--ring", "-W", "1"},
+        {"trace", "-r", "f", "-w", "g"},
+        {"trace", "--from", "12:00"},
+        {"trace", "-r", "f", "--from", "noon"},
+        {"trace", "-r", "f", "--to", "24:00"},
+        {"export", "-r", "f"},
+        {"export", "--to", "csv"},
+        {"trace", "--diff", "a", "b"},
+        {"report", "--diff", "a"},
     };
     for (const auto& args : wrong) {
         std::string shown;

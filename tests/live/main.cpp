@@ -29,5 +29,6 @@ int main(int argc, char** argv) {
     tcptrail::live::register_life_tests();
     tcptrail::live::register_owner_tests();
     tcptrail::live::register_scene_tests();
+    tcptrail::live::register_replay_tests();
     return RUN_ALL_TESTS();
 }

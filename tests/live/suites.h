@@ -20,5 +20,6 @@ void register_trace_tests();
 void register_life_tests();
 void register_owner_tests();
 void register_scene_tests();
+void register_replay_tests();
 
 }  // namespace tcptrail::live
