@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the seeds: fuzz_corpus FOLDER makes FOLDER/reader and FOLDER/columns. Small recordings of each shape.
+// Writes the seeds: fuzz_corpus FOLDER makes FOLDER/reader, FOLDER/columns and FOLDER/stream. Small recordings of each shape.
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -79,6 +79,47 @@ void columns(const std::string& bytes, const std::string& path) {
     }
 }
 
+/// A stream as the collector makes one, in front of it the byte that chooses the view.
+void stream(const std::string& path, unsigned choice, std::uint64_t transitions) {
+    std::ofstream out(path, std::ios::binary);
+    out.put(static_cast<char>(choice));
+    const auto put = [&](const tt_head& record) { out.write(reinterpret_cast<const char*>(&record), record.size); };
+    const std::string text = "boot_id=x\nhook.accept=tracepoint\nhook.time_wait=model\nreport_every_ns=100000000\n";
+    std::vector<std::uint64_t> start((sizeof(tt_start) + text.size() + 7) / 8);
+    auto* head = reinterpret_cast<tt_head*>(start.data());
+    *head = {static_cast<tt_u16>(start.size() * 8), TT_START, 0, 0, 0, 0, 4'999'999'999'000};
+    std::memcpy(reinterpret_cast<char*>(start.data()) + sizeof(tt_start), text.data(), text.size());
+    put(*head);
+    Traffic traffic({.in_flight = 3});
+    std::uint64_t cookie = 0;
+    const auto keep = [&](const tt_head& record) {
+        put(record);
+        if (record.type == TT_OPEN) cookie = reinterpret_cast<const tt_step&>(record).cookie;
+    };
+    traffic.transitions(transitions, keep);
+    for (const unsigned flags : {0U, unsigned{TT_F_END}}) {
+        tt_snapshot mark{};
+        mark.head = {sizeof mark, TT_SNAPSHOT, static_cast<tt_u8>(flags), 0, 0, 0, traffic.now()};
+        mark.what = TT_SNAP_SOCKETS | TT_SNAP_HOLDERS | TT_SNAP_REPORT | (flags != 0 ? TT_SNAP_MARK : 0);
+        put(mark.head);
+        if (flags != 0) break;
+        tt_socket socket{};
+        socket.head = {sizeof socket, TT_SOCKET, 0, 0, 8, 80, traffic.now()};
+        socket.cookie = cookie;
+        socket.family = 2;
+        put(socket.head);
+        tt_holder holder{};
+        holder.process.head = {sizeof holder, TT_HOLDER, 0, 0, 0, 0, traffic.now()};
+        holder.process.id = 7;
+        holder.process.tgid = 7;
+        std::strcpy(holder.process.comm, "holder");
+        holder.cookie = cookie;
+        put(holder.process.head);
+    }
+    traffic.transitions(transitions, keep);
+    put(Traffic::end(traffic.now()));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -92,6 +133,10 @@ int main(int argc, char** argv) {
     recording(folder + "/reader/busy", 150, 16, 1);
     for (const char* name : {"tiny", "one", "blocks", "busy"}) {
         columns(slurp(folder + "/reader/" + name), folder + "/columns/" + name);
+    }
+    std::filesystem::create_directories(folder + "/stream");
+    for (unsigned choice = 0; choice < 12; ++choice) {
+        stream(folder + "/stream/view" + std::to_string(choice), choice | (choice % 2 == 0 ? 0x80U : 0x40U), 30);
     }
     const std::string whole = slurp(folder + "/reader/blocks");
     std::ofstream(folder + "/reader/torn", std::ios::binary) << whole.substr(0, whole.size() - 20);
