@@ -142,6 +142,8 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int 
     if (bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount)) { /* 6.1 and later */
         close->tw_count = net->ipv4.tcp_death_row.tw_refcount.refs.counter - 1;
         close->tw_max = net->ipv4.tcp_death_row.sysctl_max_tw_buckets;
+    } else {
+        close->tw_max = ~0U;
     }
     close->sk_err = sk->sk_err;
     close->sk_err_soft = sk->sk_err_soft;

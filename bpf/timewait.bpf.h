@@ -38,12 +38,6 @@ int BPF_PROG(on_hashdance_schedule, struct inet_timewait_sock *tw) {
     return 0;
 }
 
-SEC("fentry/inet_twsk_deschedule_put")
-int BPF_PROG(on_deschedule, struct inet_timewait_sock *tw) {
-    emit_timewait(tw, TT_TW_EARLY);
-    return 0;
-}
-
 SEC("fentry/inet_twsk_kill")
 int BPF_PROG(on_kill, struct inet_timewait_sock *tw) {
     emit_timewait(tw, TT_TW_KILLED);

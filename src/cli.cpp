@@ -20,7 +20,7 @@ struct Raw {
     std::string duration, interval, older_than, btf, write, buffer, file_size, files, from;
     std::vector<std::string> to, diff;
     std::string hooks = "auto", colour = "auto";
-    std::vector<std::string> read, pids, comms, lports, rports, addresses, cgroups, netns;
+    std::vector<std::string> without_hooks, read, pids, comms, lports, rports, addresses, cgroups, netns;
     bool ipv4 = false, ipv6 = false, json = false, verbose = false, ring = false;
 };
 
@@ -243,6 +243,8 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
         app.add_option("--btf", raw.btf, "BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing");
     const auto* buffer_option =
         app.add_option("--buffer", raw.buffer, "Memory for events that wait to be read, all CPUs together: 64M");
+    // For tests, and not in the help: the needs by name are in collect/hooks.cpp.
+    list("--without-hook", raw.without_hooks, "")->group("");
     app.add_option("--color", raw.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
     app.add_flag("-v,--verbose", raw.verbose, "Say on stderr what is done");
 
@@ -361,6 +363,7 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     options.json = raw.json;
     options.tracepoint_only = raw.hooks == "tracepoint";
     options.btf_file = raw.btf;
+    options.without_hooks = std::move(raw.without_hooks);
     options.colour = raw.colour == "always"  ? Colour::always
                      : raw.colour == "never" ? Colour::never
                                              : Colour::automatic;

@@ -38,6 +38,7 @@ struct Options {
     bool tracepoint_only = false;
     std::uint64_t buffer_bytes = 0;  // for events that wait to be read; 0: what suits the machine
     std::string btf_file;            // empty: the running kernel's
+    std::vector<std::string> without_hooks;
     Colour colour = Colour::automatic;
     bool verbose = false;
 };

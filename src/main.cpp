@@ -94,6 +94,7 @@ collect::Options live_options(const cli::Options& options) {
     live.tracepoint_only = options.tracepoint_only;
     live.btf_file = options.btf_file;
     live.buffer_bytes = options.buffer_bytes;
+    live.without = options.without_hooks;
     return live;
 }
 

@@ -107,7 +107,7 @@ struct tt_close {
     tt_u32 total_retrans;   /* segments, tcp_sock.total_retrans */
     tt_u32 srtt_us;         /* tcp_sock.srtt_us >> 3 */
     tt_u32 tw_count;        /* time-wait sockets of the namespace just now */
-    tt_u32 tw_max;          /* sysctl tcp_max_tw_buckets */
+    tt_u32 tw_max;          /* sysctl tcp_max_tw_buckets; ~0: not known (kernels before 6.1) */
     tt_u16 sk_err;          /* errno */
     tt_u16 sk_err_soft;     /* errno */
     tt_u16 segs_out;        /* saturated */

@@ -1,146 +1,194 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collect/hooks.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <thread>
+#include <string_view>
 
-#include <bpf/btf.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
+#include "collect/probe.h"
 #include "collect/skeleton.h"
 
 namespace tcptrail::collect {
 namespace {
 
-/// Loads and attaches a program that does nothing: the only answer that holds for fentry on this function.
-bool fentry_works(const char* function) {
-    const int id = libbpf_find_vmlinux_btf_id(function, BPF_TRACE_FENTRY);
-    if (id <= 0) return false;
-    bpf_insn program[2]{};
-    program[0].code = BPF_ALU64 | BPF_MOV | BPF_K;  // r0 = 0
-    program[1].code = BPF_JMP | BPF_EXIT;
-    LIBBPF_OPTS(bpf_prog_load_opts, options);
-    options.expected_attach_type = BPF_TRACE_FENTRY;
-    options.attach_btf_id = static_cast<__u32>(id);
-    const int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "tcptrail_probe", "GPL", program, 2, &options);
-    if (fd < 0) return false;
-    const int link = bpf_raw_tracepoint_open(nullptr, fd);
-    if (link >= 0) close(link);
-    close(fd);
-    return link >= 0;
+struct Hook {
+    bpf_program* program;
+    bpf_link** link;
+    std::string_view arguments;  // that the program reads; see KernelBtf::takes
+};
+
+/// All of its hooks load and attach, or the next way is tried.
+struct Way {
+    std::string_view name;  // in TT_START and trace_end; the tracker knows "fentry…" and "none…"
+    std::vector<Hook> hooks;
+    std::string_view lost;  // what this way does not tell and the first one does
+};
+
+struct Need {
+    std::string_view name;
+    std::vector<Way> ways;  // the first choice, then its fallbacks
+    std::string_view lost;  // where no way serves
+    enum { useful, for_snapshots, always } required = useful;
+};
+
+/// Every need, in the order in which its programs are attached: the backup runs after the main program.
+std::vector<Need> needs_of(tcptrail_bpf& skeleton) {
+    auto& p = skeleton.progs;
+    auto& l = skeleton.links;
+    constexpr std::string_view tw = "inet_timewait_sock*";
+    return {
+        {"transition", {{"tp_btf", {{p.on_set_state, &l.on_set_state, "sock* int int"}}, ""}}, "", Need::always},
+        {"backup",
+         {{"tp_btf", {{p.on_set_state_backup, &l.on_set_state_backup, "sock* int int"}}, ""}},
+         "transitions that the recursion guard hides are counted as missed, not shown"},
+        {"destroy",
+         {{"tp_btf", {{p.on_destroy, &l.on_destroy, "sock*"}}, ""}},
+         "who accepts a connection after its end; an end that was lost is found by the next snapshot"},
+        {"accept",
+         {{"fentry", {{p.on_sock_graft, &l.on_sock_graft, "sock* socket*"}}, ""},
+          {"tracepoint",
+           {{p.on_exit_accept, &l.on_exit_accept, ""}, {p.on_exit_accept4, &l.on_exit_accept4, ""}},
+           "accepts by io_uring, whose owner is known when it acts"}},
+         "who accepts; the owner is the listener's until another process acts"},
+        {"reset_sent",
+         {{"tp_btf+reason", {{p.on_send_reset_v2, &l.on_send_reset_v2, "sock* sk_buff* int"}}, ""},
+          {"tp_btf", {{p.on_send_reset_v1, &l.on_send_reset_v1, "sock* sk_buff*"}}, "the kernel's reason for a RST"}},
+         "whether it was late_data_rst, keepalive_timeout or resource"},
+        {"reset_received",
+         {{"tp_btf", {{p.on_receive_reset, &l.on_receive_reset, "sock*"}}, ""}, {"sk_err", {}, ""}},
+         ""},
+        {"rename",
+         {{"tp_btf", {{p.on_rename, &l.on_rename, "task_struct*"}}, ""},
+          {"repeat", {}, ""}},  // each event says its process again
+         ""},
+        {"time_wait",
+         {{"fentry", {{p.on_hashdance_schedule, &l.on_hashdance_schedule, tw}, {p.on_kill, &l.on_kill, tw}}, ""},
+          {"fentry", {{p.on_hashdance, &l.on_hashdance, tw}, {p.on_kill, &l.on_kill, tw}}, ""},  // before 6.11
+          {"model", {}, "the end of TIME_WAIT is inferred; when the table is full, who got in is undecided"}},
+         ""},
+        {"sockets",
+         {{"iter/tcp", {{p.each_socket, &l.each_socket, ""}}, ""}},
+         "sockets that stood before the trace, until they change",
+         Need::for_snapshots},
+        {"holders",
+         {{"iter/task_file", {{p.each_file, &l.each_file, ""}}, ""}},
+         "owners of sockets that stood before the trace",
+         Need::for_snapshots},
+    };
 }
 
-/// Arguments of a kernel tracepoint, the leading void* of its BTF prototype included; 0: not known.
-unsigned tracepoint_params(const char* type_name) {
-    btf* kernel = btf__load_vmlinux_btf();
-    if (!kernel) return 0;
-    unsigned params = 0;
-    const int id = btf__find_by_name_kind(kernel, type_name, BTF_KIND_TYPEDEF);
-    const btf_type* type = id > 0 ? btf__type_by_id(kernel, static_cast<__u32>(id)) : nullptr;
-    if (type) type = btf__type_by_id(kernel, type->type);
-    if (type && btf_is_ptr(type)) type = btf__type_by_id(kernel, type->type);
-    if (type && btf_is_func_proto(type)) params = btf_vlen(type);
-    btf__free(kernel);
-    return params;
+std::string_view section(const bpf_program* program) {
+    return bpf_program__section_name(program);
 }
 
-bool has_tracefs() {
-    return access("/sys/kernel/tracing/events", X_OK) == 0 || access("/sys/kernel/debug/tracing/events", X_OK) == 0;
+/// "inet_sock_set_state" of "tp_btf/inet_sock_set_state".
+std::string_view target(const bpf_program* program) {
+    const std::string_view name = section(program);
+    return name.substr(name.find('/') + 1);
 }
 
-/// Both system calls' exits; 0 or -errno.
-int attach_accept_tracepoints(tcptrail_bpf* skeleton) {
-    skeleton->links.on_exit_accept = bpf_program__attach(skeleton->progs.on_exit_accept);
-    if (!skeleton->links.on_exit_accept) return -errno;
-    skeleton->links.on_exit_accept4 = bpf_program__attach(skeleton->progs.on_exit_accept4);
-    if (!skeleton->links.on_exit_accept4) return -errno;
-    return 0;
+bool is_fentry(const bpf_program* program) {
+    return bpf_program__expected_attach_type(program) == BPF_TRACE_FENTRY;
 }
 
-/// Runs in a thread of its own: its mounts are its own and go with it. 0 or -errno.
-int attach_in_private_mounts(tcptrail_bpf* skeleton) {
-    if (unshare(CLONE_FS | CLONE_NEWNS) != 0) return -errno;
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return -errno;
-    if (mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) != 0) return -errno;
-    return attach_accept_tracepoints(skeleton);
+/// Empty if nothing speaks against the hook, else what does.
+std::string objection(const Hook& hook, const KernelBtf& kernel, const HookWishes& wishes) {
+    if (const auto found = wishes.refused.find(bpf_program__name(hook.program)); found != wishes.refused.end())
+        return found->second;
+    if (wishes.tracepoint_only && is_fentry(hook.program)) return "--hooks tracepoint";
+    if (bpf_program__type(hook.program) != BPF_PROG_TYPE_TRACING) return {};
+    const bpf_attach_type type = bpf_program__expected_attach_type(hook.program);
+    const std::uint32_t id = kernel.id_of(target(hook.program), type);
+    if (id == 0) return "this kernel has none";
+    if (!kernel.takes(id, hook.arguments)) return "its arguments are not " + std::string(hook.arguments);
+    const int error = loads(type, id);
+    return error ? std::strerror(-error) : "";
 }
 
-void attach_accept(tcptrail_bpf* skeleton, Hooks& hooks, std::vector<std::string>& notes) {
-    int error = 0;
-    if (has_tracefs())
-        error = attach_accept_tracepoints(skeleton);
-    else
-        std::thread([&] { error = attach_in_private_mounts(skeleton); }).join();
-    if (error == 0) return;
-    hooks.accept = "none";
-    notes.push_back(std::string("accepts are not seen (no fentry, and the accept tracepoints: ") +
-                    std::strerror(-error) + "): owners of accepted connections come from the listener");
+bool contains(const std::vector<std::string>& names, std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void switch_on(const Way& way, bool on) {
+    for (const Hook& hook : way.hooks) bpf_program__set_autoload(hook.program, on);
+}
+
+/// The first way that fits, nullptr: none does, and `why` says so of each.
+const Way* choose_way(const Need& need, const KernelBtf& kernel, const HookWishes& wishes, std::string& why) {
+    const bool wanted = !contains(wishes.without, need.name);
+    if (!wanted) why = "--without-hook";
+    for (const Way& way : need.ways) {
+        switch_on(way, false);
+        if (!wanted && !way.hooks.empty()) continue;
+        std::string objections;
+        for (const Hook& hook : way.hooks) {
+            const std::string against = objection(hook, kernel, wishes);
+            if (!against.empty() && objections.empty())
+                objections = std::string(section(hook.program)) + ": " + against;
+        }
+        if (objections.empty()) return &way;
+        why += (why.empty() ? "" : "; ") + objections;
+    }
+    return nullptr;
+}
+
+/// Where tracefs is not mounted, in a private mount: tracepoints are attached by their number in it.
+int attach(const Hook& hook) {
+    const auto attach_now = [&] {
+        *hook.link = bpf_program__attach(hook.program);
+        return *hook.link ? 0 : -errno;
+    };
+    const bool has_tracefs =
+        access("/sys/kernel/tracing/events", X_OK) == 0 || access("/sys/kernel/debug/tracing/events", X_OK) == 0;
+    if (bpf_program__type(hook.program) != BPF_PROG_TYPE_TRACEPOINT || has_tracefs) return attach_now();
+    return with_mount("tracefs", "/sys/kernel/tracing", attach_now);
 }
 
 }  // namespace
 
-Hooks choose_hooks(tcptrail_bpf* skeleton, bool tracepoint_only) {
-    auto& programs = skeleton->progs;
-    const auto probe = [&](const char* function) { return !tracepoint_only && fentry_works(function); };
+Result<Hooks> choose_hooks(tcptrail_bpf* skeleton, const KernelBtf& kernel, const HookWishes& wishes) {
     Hooks hooks;
-
-    const bool graft = probe("security_sock_graft");
-    bpf_program__set_autoload(programs.on_sock_graft, graft);
-    bpf_program__set_autoload(programs.on_exit_accept, !graft);
-    bpf_program__set_autoload(programs.on_exit_accept4, !graft);
-    hooks.accept = graft ? "fentry" : "tracepoint";
-
-    const bool scheduled = probe("inet_twsk_hashdance_schedule");
-    const bool hashed = scheduled || probe("inet_twsk_hashdance");
-    const bool whole = hashed && probe("inet_twsk_kill");
-    bpf_program__set_autoload(programs.on_hashdance_schedule, whole && scheduled);
-    bpf_program__set_autoload(programs.on_hashdance, whole && !scheduled);
-    bpf_program__set_autoload(programs.on_kill, whole);
-    bpf_program__set_autoload(programs.on_deschedule, whole && probe("inet_twsk_deschedule_put"));
-    hooks.time_wait = whole ? "fentry" : "model";
-
-    const bool reason = tracepoint_params("btf_trace_tcp_send_reset") >= 4;
-    bpf_program__set_autoload(programs.on_send_reset_v1, !reason);
-    bpf_program__set_autoload(programs.on_send_reset_v2, reason);
-    hooks.reset = reason ? "tp_btf+reason" : "tp_btf";
+    const std::vector<Need> needs = needs_of(*skeleton);
+    for (const std::string& name : wishes.without)
+        if (std::none_of(needs.begin(), needs.end(), [&](const Need& need) { return need.name == name; }))
+            return fail(Exit::usage, "--without-hook " + name + ": no such need; see src/collect/hooks.cpp");
+    for (const Need& need : needs) {
+        std::string why;
+        for (const Way& way : need.ways) switch_on(way, false);
+        const Way* way = choose_way(need, kernel, wishes, why);
+        if (way) {
+            switch_on(*way, true);
+            hooks.services.push_back({std::string(need.name), std::string(way->name), std::string(way->lost)});
+            continue;
+        }
+        const std::string note = "no hook serves " + std::string(need.name) + " (" + why + ")";
+        if (need.required == Need::always) return fail(Exit::not_allowed, note);
+        if (need.required == Need::for_snapshots && wishes.snapshots)
+            return fail(Exit::not_allowed, note + ", and this report needs it");
+        hooks.services.push_back({std::string(need.name), "none", std::string(need.lost)});
+        hooks.notes.push_back(note + "; lost: " + std::string(need.lost));
+    }
+    const auto renames = std::find_if(hooks.services.begin(), hooks.services.end(),
+                                      [](const Service& service) { return service.need == "rename"; });
+    skeleton->rodata->forget_processes = renames->way == "repeat";
     return hooks;
 }
 
-Result<bool> attach_hooks(tcptrail_bpf* skeleton, Hooks& hooks, std::vector<std::string>& notes) {
-    auto& programs = skeleton->progs;
-    auto& links = skeleton->links;
-    struct Pair {
-        bpf_program* program;
-        bpf_link** link;
-    };
-    // on_set_state before its backup: they run in the order in which they were attached.
-    const Pair pairs[] = {
-        {programs.on_set_state, &links.on_set_state},
-        {programs.on_set_state_backup, &links.on_set_state_backup},
-        {programs.on_destroy, &links.on_destroy},
-        {programs.on_sock_graft, &links.on_sock_graft},
-        {programs.on_receive_reset, &links.on_receive_reset},
-        {programs.on_send_reset_v1, &links.on_send_reset_v1},
-        {programs.on_send_reset_v2, &links.on_send_reset_v2},
-        {programs.on_rename, &links.on_rename},
-        {programs.on_hashdance, &links.on_hashdance},
-        {programs.on_hashdance_schedule, &links.on_hashdance_schedule},
-        {programs.on_deschedule, &links.on_deschedule},
-        {programs.on_kill, &links.on_kill},
-        {programs.each_socket, &links.each_socket},
-        {programs.each_file, &links.each_file},
-    };
-    for (const Pair& pair : pairs) {
-        if (!bpf_program__autoload(pair.program)) continue;
-        *pair.link = bpf_program__attach(pair.program);
-        if (!*pair.link)
-            return fail(Exit::not_allowed, std::string("cannot attach ") + bpf_program__name(pair.program) + " (" +
-                                               bpf_program__section_name(pair.program) + "): " + std::strerror(errno));
+bool attach_hooks(tcptrail_bpf* skeleton, HookWishes& wishes) {
+    for (const Need& need : needs_of(*skeleton)) {
+        for (const Way& way : need.ways) {
+            for (const Hook& hook : way.hooks) {
+                if (!bpf_program__autoload(hook.program) || *hook.link) continue;
+                if (const int error = attach(hook)) {
+                    wishes.refused[bpf_program__name(hook.program)] = std::strerror(-error);
+                    return false;
+                }
+            }
+        }
     }
-    if (bpf_program__autoload(programs.on_exit_accept)) attach_accept(skeleton, hooks, notes);
     return true;
 }
 

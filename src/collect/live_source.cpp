@@ -140,16 +140,18 @@ struct LiveSource::State {
         const auto keep = [&](const tt_head& record) { events.append(record); };
         synced = read_counters(true);
         next_resync = monotonic_ns() + resync_every;
-        const int tcp = bpf_link__fd(loaded.skeleton->links.each_socket);
-        const int files = bpf_link__fd(loaded.skeleton->links.each_file);
+        const bpf_link* sockets = loaded.skeleton->links.each_socket;
+        const bpf_link* holders = loaded.skeleton->links.each_file;
+        const int tcp = sockets ? bpf_link__fd(sockets) : -1;
+        const int files = holders ? bpf_link__fd(holders) : -1;
         SnapshotResult result = take_snapshot(options, tcp, files, what, [&] { logs->drain(~std::size_t{0}, keep); });
         if (last) stop_programs();
         drain_to_now(keep);
         merge_records(events, result.records, [&](const tt_head& record) { deliver(record, handler); });
         if (!result.note.empty() && !std::exchange(noted, true))  // each snapshot would say the same
-            loaded.notes.push_back(result.note);
+            loaded.hooks.notes.push_back(result.note);
         if (!result.error.empty()) return Error{Exit::failed, result.error};
-        if (what & TT_SNAP_SOCKETS) set(shared().addresses, 0);
+        if (what & TT_SNAP_SOCKETS && sockets) set(shared().addresses, 0);  // else each event brings its own
         ready = true;
         return std::nullopt;
     }
@@ -265,7 +267,7 @@ void LiveSource::request_snapshot(std::uint32_t what) {
 }
 
 const std::vector<std::string>& LiveSource::notes() const {
-    return state_->loaded.notes;
+    return state_->loaded.hooks.notes;
 }
 
 bool LiveSource::ready() const {

@@ -23,7 +23,8 @@ struct Options {
     std::vector<std::uint16_t> rports;  // host order; empty: all
     std::size_t buffer_bytes = 0;       // of all logs together, rounded up to a power of two; 0: 8 MiB for each CPU
     bool tracepoint_only = false;       // no fentry: what --hooks tracepoint asks for
-    std::string btf_file;               // BTF of this kernel where it has none of its own to show
+    std::string btf_file;               // this kernel's BTF, where the kernel does not show it
+    std::vector<std::string> without;   // needs of hooks.h that are left without a hook, for tests
     bool final_snapshot = false;        // a snapshot at stop(), for the last report
     std::chrono::nanoseconds report_every{0};  // a snapshot for a report after each such time; 0: none
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collect/load.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -8,8 +9,12 @@
 #include <fstream>
 #include <utility>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "collect/probe.h"
 
 #ifndef TCPTRAIL_VERSION
 #define TCPTRAIL_VERSION "0.1.0"
@@ -19,7 +24,8 @@ namespace tcptrail::collect {
 namespace {
 
 std::function<void(std::string_view)> libbpf_log;
-std::string first_warning;  // of the load under way
+std::string first_warning;    // of the load under way
+std::string refused_program;  // that the kernel would not take, as libbpf names it
 
 int on_libbpf_message(libbpf_print_level level, const char* format, va_list arguments) {
     char text[4096];
@@ -29,8 +35,18 @@ int on_libbpf_message(libbpf_print_level level, const char* format, va_list argu
         first_warning = text;
         first_warning.resize(std::min(first_warning.find('\n'), first_warning.size()));
     }
+    constexpr std::string_view program = "libbpf: prog '";
+    if (level == LIBBPF_WARN && refused_program.empty() && std::string_view(text).starts_with(program)) {
+        refused_program = text + program.size();
+        refused_program.resize(std::min(refused_program.find('\''), refused_program.size()));
+    }
     if (libbpf_log) libbpf_log(text);
     return length;
+}
+
+/// For -v, as libbpf's own words are.
+void tell(const std::string& line) {
+    if (libbpf_log) libbpf_log(line);
 }
 
 utsname kernel_name() {
@@ -57,14 +73,6 @@ Result<bool> check_kernel(const Options& options) {
     int minor = 0;
     if (std::sscanf(name.release, "%d.%d", &major, &minor) == 2 && std::pair(major, minor) < std::pair(5, 15))
         return fail(Exit::not_allowed, std::string("needs Linux 5.15 or later, this is ") + name.release);
-    constexpr const char* kernel_btf = "/sys/kernel/btf/vmlinux";
-    if (options.btf_file.empty()) {
-        if (access(kernel_btf, R_OK) != 0)
-            return fail(Exit::not_allowed, std::string("this kernel has no BTF (") + kernel_btf + ": " +
-                                               std::strerror(errno) + "); --btf FILE takes one");
-    } else if (access(options.btf_file.c_str(), R_OK) != 0) {
-        return fail(Exit::failed, options.btf_file + ": " + std::strerror(errno));
-    }
     if (options.netns.size() > TT_MAX_NETNS)
         return fail(Exit::usage, "at most " + std::to_string(TT_MAX_NETNS) + " network namespaces");
     return true;
@@ -93,6 +101,25 @@ void set_logs(tcptrail_bpf& skeleton, const LogLayout& layout) {
     bpf_map__set_value_size(skeleton.maps.logs, static_cast<__u32>(layout.value_bytes()));
 }
 
+/// libbpf looks for the kernel's BTF where the kernel keeps it: where that is hidden, it finds `file` there.
+int load(tcptrail_bpf& skeleton, const KernelBtf& kernel, const std::string& file) {
+    if (!kernel.hidden()) return tcptrail_bpf__load(&skeleton);
+    const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);  // its path may lead through what the mount covers
+    if (fd < 0) return -errno;
+    const int error = with_mount("tmpfs", "/sys/kernel", [&] {
+        const std::string target = "/proc/self/fd/" + std::to_string(fd);
+        if (mkdir("/sys/kernel/btf", 0755) != 0 || symlink(target.c_str(), "/sys/kernel/btf/vmlinux") != 0)
+            return -errno;
+        return tcptrail_bpf__load(&skeleton);
+    });
+    close(fd);
+    return error;
+}
+
+std::string words(const Service& service) {
+    return service.way + (service.lost.empty() ? "" : " (lost: " + service.lost + ")");
+}
+
 }  // namespace
 
 void set_libbpf_log(std::function<void(std::string_view)> log) {
@@ -102,21 +129,33 @@ void set_libbpf_log(std::function<void(std::string_view)> log) {
 Result<Loaded> load_programs(const Options& options) {
     if (auto fits = check_kernel(options); !fits) return tl::unexpected<Error>(fits.error());
     libbpf_set_print(on_libbpf_message);
-    first_warning.clear();
-    Loaded out;
-    LIBBPF_OPTS(bpf_object_open_opts, open_options);
-    if (!options.btf_file.empty()) open_options.btf_custom_path = options.btf_file.c_str();
-    out.skeleton.reset(tcptrail_bpf__open_opts(&open_options));
-    if (!out.skeleton) return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
-    set_constants(*out.skeleton, options);
-    out.logs = choose_layout(options.buffer_bytes);
-    set_logs(*out.skeleton, out.logs);
-    out.hooks = choose_hooks(out.skeleton.get(), options.tracepoint_only);
-    first_warning.clear();  // those of the probes are answers
-    if (const int error = tcptrail_bpf__load(out.skeleton.get())) return tl::unexpected<Error>(load_error(-error));
-    if (auto attached = attach_hooks(out.skeleton.get(), out.hooks, out.notes); !attached)
-        return tl::unexpected<Error>(attached.error());
-    return out;
+    const auto kernel = KernelBtf::load(options.btf_file);
+    if (!kernel) return tl::unexpected<Error>(kernel.error());
+    HookWishes wishes{options.tracepoint_only, options.final_snapshot, options.without, {}};
+    // What the kernel refuses in earnest, its trials notwithstanding, is left out the next time.
+    while (true) {
+        Loaded out;
+        out.skeleton.reset(tcptrail_bpf__open());
+        if (!out.skeleton)
+            return fail(Exit::failed, std::string("cannot open the BPF object: ") + std::strerror(errno));
+        set_constants(*out.skeleton, options);
+        out.logs = choose_layout(options.buffer_bytes);
+        set_logs(*out.skeleton, out.logs);
+        auto hooks = choose_hooks(out.skeleton.get(), *kernel, wishes);
+        if (!hooks) return tl::unexpected<Error>(hooks.error());
+        out.hooks = std::move(*hooks);
+        first_warning.clear();  // those of the trials are answers
+        refused_program.clear();
+        if (const int error = load(*out.skeleton, *kernel, options.btf_file)) {
+            if (refused_program.empty() || !wishes.refused.emplace(refused_program, std::strerror(-error)).second)
+                return tl::unexpected<Error>(load_error(-error));
+            tell(refused_program + " is refused: " + std::strerror(-error));
+            continue;
+        }
+        if (!attach_hooks(out.skeleton.get(), wishes)) continue;
+        for (const Service& service : out.hooks.services) tell(service.need + ": " + words(service));
+        return out;
+    }
 }
 
 std::uint64_t main_program_misses(const Loaded& loaded) {
@@ -131,15 +170,12 @@ std::string start_text(const Loaded& loaded, const Options& options) {
     std::string boot_id;
     std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
     std::string text;
-    const auto add = [&](const char* key, const std::string& value) { text += std::string(key) + "=" + value + "\n"; };
+    const auto add = [&](const std::string& key, const std::string& value) { text += key + "=" + value + "\n"; };
     add("version", TCPTRAIL_VERSION);
     add("kernel", name.release);
     add("machine", name.machine);
     add("boot_id", boot_id);
-    add("hook.transition", loaded.hooks.transition);
-    add("hook.accept", loaded.hooks.accept);
-    add("hook.time_wait", loaded.hooks.time_wait);
-    add("hook.reset", loaded.hooks.reset);
+    for (const Service& service : loaded.hooks.services) add("hook." + service.need, words(service));
     add("cpus", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
     if (options.report_every.count() > 0) add("report_every_ns", std::to_string(options.report_every.count()));
     return text;

@@ -22,7 +22,6 @@ struct Loaded {
     std::unique_ptr<tcptrail_bpf, Destroy> skeleton;
     LogLayout logs;
     Hooks hooks;
-    std::vector<std::string> notes;
 };
 
 Result<Loaded> load_programs(const Options& options);

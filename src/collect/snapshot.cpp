@@ -81,7 +81,7 @@ public:
 
     void read() {
         if (what_ & TT_SNAP_SOCKETS) namespaces_.visit_all();
-        if (what_ & TT_SNAP_HOLDERS) read_holders();
+        if (what_ & TT_SNAP_HOLDERS && file_link_ >= 0) read_holders();
         append_mark(result_.records, what_ | TT_SNAP_MARK, 0, TT_F_END);
         note_what_is_hidden();
     }
@@ -94,13 +94,17 @@ private:
             denied_error_ = error;
             return;
         }
-        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, place.inode(), 0);
+        if (tcp_link_ >= 0) read_rows(place.inode());
+        append_settings(result_.records, place.inode());
+    }
+
+    void read_rows(std::uint32_t netns) {
+        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, netns, 0);
         const int error = read_iterator(tcp_link_, result_.records, [&](const tt_head& row) {
             return wanted(options_, reinterpret_cast<const tt_socket&>(row));
         });
-        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, place.inode(), TT_F_END);
+        append_mark(result_.records, kind_ | TT_SNAP_SOCKETS, netns, TT_F_END);
         if (error) result_.error = std::string("cannot read the sockets (iter/tcp): ") + std::strerror(error);
-        append_settings(result_.records, place.inode());
     }
 
     /// Holders of all namespaces' sockets. Where they tell of a namespace that was not found, its sockets are read before

@@ -19,7 +19,8 @@ struct SnapshotResult {
 };
 
 /// Reads everything in a helper thread, which may change its namespace; `meanwhile` runs in the calling one until that
-/// is done, every few ms. `tcp_link` and `file_link` are descriptors of iterator links and stay the caller's.
+/// is done, every few ms. `tcp_link` and `file_link` are descriptors of iterator links and stay the caller's; -1: there is none, and that part
+/// is left out, marks included.
 /// `what` names the parts wanted, and why.
 SnapshotResult take_snapshot(const Options& options, int tcp_link, int file_link, std::uint32_t what,
                              const std::function<void()>& meanwhile);

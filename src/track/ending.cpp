@@ -13,17 +13,21 @@ namespace {
 constexpr std::uint64_t kSecond = 1'000'000'000;
 /// TCP_TIMEWAIT_LEN is 60 s; the timer wheel lets go up to 2 s later.
 constexpr std::uint64_t kTimeWaitAtMost = 62 * kSecond;
+/// How late a busy machine may be with it, where a hook tells and the model is only for what the hook lost.
+constexpr std::uint64_t kTimerLate = 8 * kSecond;
+/// tt_close.tw_max of a kernel whose table of time-wait sockets we cannot read.
+constexpr std::uint32_t kNotKnown = ~std::uint32_t{0};
 /// A RST that belongs to a close follows it within the same system call or softirq.
 constexpr std::uint64_t kResetFollows = 2'000'000;
 /// A process that was held up between taking a connection and its accept's return.
 constexpr std::uint64_t kAcceptReturns = 100'000'000;
 
-track::Resets resets_of(const Connection& connection, const tt_counters& counters) {
+track::Resets resets_of(const Connection& connection, bool all_seen) {
     return {.sent = connection.reset_sent,
             .received = connection.reset_received,
             .sent_reason = connection.reset_reason,
             .sent_last = connection.reset_last,
-            .complete = counters.lost_other == 0};
+            .complete = all_seen};
 }
 
 /// Our FIN was acknowledged, so bytes_acked counts it.
@@ -39,8 +43,7 @@ bool fin_acknowledged(const tt_close& close) {
 }  // namespace
 
 void ConnectionTable::end(Connection& connection, const tt_close& close) {
-    const bool hashed = exact_time_wait_ && connection.hashed;
-    if (!hashed && !connection.reset_sent && track::may_abort_late(close)) {
+    if (!connection.hashed && !connection.reset_sent && sent_resets_seen_ && track::may_abort_late(close)) {
         connection.held = true;
         connection.state = State::close;
         undecided_[connection.cookie] = close;
@@ -52,16 +55,7 @@ void ConnectionTable::end(Connection& connection, const tt_close& close) {
 
 /// Into TIME_WAIT or not; then why, unless that waits for one more fact.
 void ConnectionTable::decide(Connection& connection, const tt_close& close) {
-    std::optional<bool> time_wait = false;
-    const bool aborts = connection.reset_sent && track::may_abort_late(close);
-    if (track::enters_time_wait(close) && !aborts) {
-        time_wait = true;
-        if (exact_time_wait_) {
-            time_wait = static_cast<bool>(connection.hashed);
-        } else if (close.tw_max != 0 && close.tw_count >= close.tw_max) {
-            time_wait = std::nullopt;  // the last one that found room, or one that found none
-        }
-    }
+    const std::optional<bool> time_wait = enters_time_wait(connection, close);
     const bool enters = time_wait.value_or(false);
     const bool dead_fin_wait2 = enters && (close.close_flags & TT_C_DONE) == 0;
     const State substate = State::fin_wait2;
@@ -94,9 +88,38 @@ std::optional<ConnectionTable::Wait> ConnectionTable::wait_of(const Connection& 
     const Evidence evidence = connection.owner.evidence;
     if (accepts_seen_ && connection.role == Role::passive && !connection.accepted && !dead &&
         (evidence == Evidence::inherited || evidence == Evidence::unknown)) {
-        return (close.step.head.flags & TT_F_HAS_SOCKET) != 0 ? Wait::acceptor : Wait::queue_leaves;
+        if ((close.step.head.flags & TT_F_HAS_SOCKET) != 0) {
+            return Wait::acceptor;
+        }
+        if (destroys_seen_) {  // else nothing would end the wait
+            return Wait::queue_leaves;
+        }
     }
-    return track::awaits_reset(close) ? std::optional(Wait::reset) : std::nullopt;
+    return sent_resets_seen_ && track::awaits_reset(close) ? std::optional(Wait::reset) : std::nullopt;
+}
+
+/// Whether the full socket leaves a time-wait socket behind; nullopt: not decided.
+std::optional<bool> ConnectionTable::enters_time_wait(const Connection& connection, const tt_close& close) {
+    if (!track::enters_time_wait(close)) {
+        return false;
+    }
+    if (connection.hashed) {
+        return true;
+    }
+    const bool may_abort = track::may_abort_late(close);
+    if (may_abort && connection.reset_sent) {
+        return false;
+    }
+    const bool room = close.tw_max == kNotKnown || close.tw_count < close.tw_max;
+    if (time_wait_hook_ != HookHeard::yes) {
+        if (time_wait_hook_ == HookHeard::not_yet) {
+            time_wait_hook_ = HookHeard::no;
+        }
+        // Where the table is full: the last one that found room, or one that found none.
+        return room && (!may_abort || sent_resets_seen_) ? std::optional(true) : std::nullopt;
+    }
+    // The hook works and did not see it. With room in the table that cannot be, so its record was lost.
+    return room || counters_.lost_other != 0 ? std::nullopt : std::optional(false);
 }
 
 /// The row is told, and the connection leaves the table or stands in TIME_WAIT.
@@ -150,7 +173,8 @@ void ConnectionTable::finish(Connection& connection, const tt_close& close) {
     row.before_trace = connection.before_trace;
     row.owner = connection.owner;
     row.closer = connection.closer;
-    row.reason = facts ? track::reason_of(close, resets_of(connection, counters_)) : CloseReason::unknown;
+    row.reason = facts ? track::reason_of(close, resets_of(connection, sent_resets_seen_ && counters_.lost_other == 0))
+                       : CloseReason::unknown;
     row.complete = connection.complete;
     row.bound = connection.bound;
     row.tw_substate = std::nullopt;
@@ -198,8 +222,8 @@ void ConnectionTable::enter_time_wait(Connection& connection, const tt_close& cl
     connection.last_time = time;
     connection.in_state_known = true;
     connection.deadline = time + kTimeWaitAtMost + (dead_fin_wait2 ? close.fin_timeout_s * kSecond : 0);
-    if (exact_time_wait_) {
-        connection.deadline += kTimeWaitAtMost;  // the hook tells; this is for the one whose record was lost
+    if (time_wait_hook_ == HookHeard::yes) {
+        connection.deadline += kTimerLate;
     }
     if (dead_fin_wait2) {
         slow_expiries_.emplace(connection.deadline, connection.cookie);
@@ -220,7 +244,7 @@ void ConnectionTable::end_time_wait(std::uint64_t cookie, MonoNs time, bool infe
 
 /// A new connection between the same two ends: the kernel has let go of the old one's time-wait socket.
 void ConnectionTable::end_reused(const Connection& connection, MonoNs time) {
-    if (exact_time_wait_ || connections_.none_waiting()) {
+    if (connections_.none_waiting()) {
         return;
     }
     if (const Connection* const old = connections_.waiting_between(connection.ends)) {
@@ -286,6 +310,7 @@ void ConnectionTable::advance(MonoNs now) {
 }
 
 void ConnectionTable::on_timewait(const tt_timewait& record) {
+    time_wait_hook_ = HookHeard::yes;
     Connection* connection = find_connection(record.cookie);
     if (connection == nullptr) {
         return;

@@ -108,6 +108,9 @@ void ConnectionTable::name_owner(Connection& connection, const tt_step& step, co
         }
         return;
     }
+    if (unseen && accept_hook_ == HookHeard::not_yet) {
+        accept_hook_ = HookHeard::no;
+    }
     const ProcessId actor = processes_.of_actor(step.actor);
     switch (static_cast<State>(step.head.new_state)) {
         case State::syn_sent: connection.owner = {actor, Evidence::connect}; return;
@@ -122,6 +125,9 @@ void ConnectionTable::name_owner(Connection& connection, const tt_step& step, co
 }
 
 void ConnectionTable::on_accept(const tt_step& step) {
+    if (accept_hook_ != HookHeard::none) {
+        accept_hook_ = HookHeard::yes;
+    }
     Connection* connection = find_connection(step.cookie);
     // At the system call's exit another thread may have put another socket at the number. A socket that was accepted
     // before, that connected or that listens is such a one.

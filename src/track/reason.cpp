@@ -47,7 +47,8 @@ CloseReason failed_connect(const tt_close& close) {
             if (close.segs_out == 0 && close.shutdown == 0 && flag(close, TT_F_OWNED)) {
                 return close.step.head.lport == 0 ? CloseReason::no_local_port : CloseReason::unknown;
             }
-            return CloseReason::connect_cancelled;
+            // In softirq it was a timer or an ICMP message, and before 6.10 the process may take sk_err away before we look.
+            return flag(close, TT_F_OWNED) ? CloseReason::connect_cancelled : CloseReason::unknown;
         case ECONNRESET: return CloseReason::rst_received;
         default: return CloseReason::unknown;
     }
@@ -99,7 +100,10 @@ CloseReason dead_fin_wait2(const tt_close& close, const Resets& resets) {
     if (resets.sent_last) {
         return CloseReason::late_data_rst;
     }
-    return resets.sent ? CloseReason::fin_wait2_timeout : CloseReason::local_fin;
+    if (resets.sent) {
+        return CloseReason::fin_wait2_timeout;
+    }
+    return resets.complete ? CloseReason::local_fin : CloseReason::unknown;
 }
 
 CloseReason without_error(const tt_close& close, const Resets& resets) {
@@ -114,6 +118,9 @@ CloseReason without_error(const tt_close& close, const Resets& resets) {
         case State::last_ack:
             if (out_of_resources(close, resets)) {
                 return CloseReason::resource;
+            }
+            if (!resets.complete && !resets.sent && flag(close, TT_F_OWNED)) {
+                return CloseReason::unknown;
             }
             return resets.sent_last && by_holder(close) ? reset_by_holder(close) : CloseReason::remote_fin;
         case State::fin_wait1:
@@ -137,6 +144,10 @@ CloseReason reset(const tt_close& close, const Resets& resets) {
     const State old = old_state(close);
     const bool receives_no_more = old != State::established && old != State::syn_recv && old != State::close_wait;
     const bool for_data = resets.sent_reason == kResetAbortOnData || resets.sent_reason == 0;
+    constexpr std::uint8_t receive = 1;  // RCV_SHUTDOWN
+    if (!resets.complete && !resets.sent && receives_no_more && (close.shutdown & receive) != 0) {
+        return CloseReason::unknown;
+    }
     return resets.sent && for_data && receives_no_more ? CloseReason::late_data_rst : CloseReason::rst_received;
 }
 

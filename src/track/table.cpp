@@ -127,9 +127,13 @@ void ConnectionTable::on_start(const tt_start& record) {
             counters_repeated_ = counted_open_ = true;
         }
     }
-    exact_time_wait_ = start_setting("hook.time_wait").starts_with("fentry");
-    const std::string_view accept = start_setting("hook.accept");
-    accepts_seen_ = !accept.empty() && accept != "none";
+    if (first) {
+        time_wait_hook_ = start_setting("hook.time_wait").starts_with("fentry") ? HookHeard::not_yet : HookHeard::none;
+        accept_hook_ = start_setting("hook.accept").starts_with("fentry") ? HookHeard::not_yet : HookHeard::none;
+    }
+    accepts_seen_ = serves("accept");
+    destroys_seen_ = serves("destroy");
+    sent_resets_seen_ = serves("reset_sent");
 }
 
 /// The kernel counts from the run's start; a reader of its last files tells what was lost in these.
@@ -374,6 +378,9 @@ void ConnectionTable::on_reset(const tt_reset& reset) {
     if (connection == nullptr || connection->state == State::time_wait || connection->state == State::listen) {
         return;
     }
+    if (connection->state == State::syn_sent || connection->state == State::syn_recv) {
+        return;  // answers a segment that does not belong here, and the handshake goes on
+    }
     if ((reset.head.flags & TT_F_SENT) == 0) {
         connection->reset_received = true;
         return;
@@ -411,6 +418,13 @@ TraceEnd ConnectionTable::trace_end() const {
         if (key.starts_with(kHook)) {
             end.hooks[key.substr(kHook.size())] = value;
         }
+    }
+    constexpr const char* kMute = " (never fired, and should have)";
+    if (time_wait_hook_ == HookHeard::no) {
+        end.hooks["time_wait"] += kMute;
+    }
+    if (accept_hook_ == HookHeard::no) {
+        end.hooks["accept"] += kMute;
     }
     return end;
 }

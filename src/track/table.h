@@ -68,6 +68,8 @@ private:
         tt_close close;
         Wait wait;
     };
+    /// A hook may attach and never fire: one on a function of another signature, say. It counts once it was heard.
+    enum class HookHeard : std::uint8_t { none, not_yet, no, yes };
     struct Deadline {
         MonoNs at;
         std::uint64_t cookie;
@@ -78,6 +80,8 @@ private:
         bool before_trace;
     };
 
+    /// What the recorder said of a need; recorders before such words served all.
+    bool serves(const std::string& need) const { return !start_setting("hook." + need).starts_with("none"); }
     void on_start(const tt_start& record);
     void on_counters(const tt_counters& record);
     void on_step(const tt_step& step, const tt_open* open, const tt_close* close);
@@ -110,6 +114,7 @@ private:
     std::optional<Wait> wait_of(const track::Connection& connection, const tt_close& close) const;
     void decide(track::Connection& connection, const tt_close& close);
     void finish(track::Connection& connection, const tt_close& close);
+    std::optional<bool> enters_time_wait(const track::Connection& connection, const tt_close& close);
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
     void end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred);
@@ -146,8 +151,11 @@ private:
     std::size_t just_ended_count_ = 0;
     bool snapshot_open_ = false;  // between its first record and its mark
     bool snapshot_done_ = false;
-    bool exact_time_wait_ = false;  // fentry serves
-    bool accepts_seen_ = false;     // an accept hook serves
+    HookHeard time_wait_hook_ = HookHeard::none;
+    HookHeard accept_hook_ = HookHeard::none;
+    bool accepts_seen_ = true;  // each says whether a hook serves
+    bool destroys_seen_ = true;
+    bool sent_resets_seen_ = true;
     std::uint64_t transitions_ = 0;
     std::uint64_t duplicates_ = 0;
     std::uint64_t incomplete_ = 0;

@@ -22,6 +22,7 @@ struct Case {
 
 constexpr Resets kReceived{.received = true};
 constexpr Resets kNone{};
+constexpr Resets kUnseen{.complete = false};
 constexpr Resets sent(std::uint32_t reason) {  // before the last transition
     return {.sent = true, .received = false, .sent_reason = reason};
 }
@@ -197,6 +198,27 @@ const Case kTable[] = {
      {.flags = kProcess, .segs_out = 1},
      kNone,
      CloseReason::connect_cancelled},
+    {"connect ends in softirq and the process has taken sk_err",
+     State::syn_sent,
+     {.flags = kOpen, .shutdown = 0, .close_flags = 0, .segs_out = 1},
+     kNone,
+     CloseReason::unknown},
+    {"RST received or data for a closed socket, sent RSTs unseen",
+     State::fin_wait1,
+     {.sk_err = ECONNRESET, .close_flags = kOrphan},
+     kUnseen,
+     CloseReason::unknown},
+    {"RST received while a process could still read, sent RSTs unseen",
+     State::established,
+     {.flags = kOpen, .sk_err = ECONNRESET, .shutdown = 0, .close_flags = 0},
+     kUnseen,
+     CloseReason::rst_received},
+    {"the last ACK or too many orphans, sent RSTs unseen",
+     State::last_ack,
+     {.flags = TT_F_OWNED, .close_flags = kDone},
+     kUnseen,
+     CloseReason::unknown},
+    {"the last ACK, sent RSTs unseen", State::last_ack, {.close_flags = kDone}, kUnseen, CloseReason::remote_fin},
     {"ephemeral ports exhausted",
      State::syn_sent,
      {.flags = kProcess, .shutdown = 0, .close_flags = 0, .segs_out = 0},
@@ -296,6 +318,15 @@ TEST(Reason, OnlyWhatEndsByItsFinEntersTimeWait) {
         const tt_close close = close_record(c.old, c.facts);
         EXPECT_EQ(track::enters_time_wait(close) && !(c.resets.sent && track::may_abort_late(close)), enters) << c.row;
     }
+}
+
+TEST(Reason, WhereSentRstsAreUnseenADeadFinWait2IsUndecided) {
+    const tt_close close = close_record(State::fin_wait2, {.close_flags = kOrphan});
+    EXPECT_EQ(track::reason_of(close, kUnseen), CloseReason::unknown);
+    EXPECT_EQ(track::reason_of(close, kNone), CloseReason::local_fin);
+    Trail& t = trail("hook.reset_sent=none (lost: …)\n").connect(B, A).established(2ms).fin_sent(1ms).fin_acked(1ms);
+    t.closed(1ms, {.close_flags = kOrphan});
+    EXPECT_EQ(t.ended().time_wait, std::nullopt);
 }
 
 TEST(Reason, LateDataRstComesAfterTheTransition) {

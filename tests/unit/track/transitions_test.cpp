@@ -251,10 +251,39 @@ TEST(Fentry, TellsExactly) {
     EXPECT_EQ(t.table().size(), 0u);
 }
 
+/// A connection whose time-wait socket the hook tells, and another one of which it says nothing.
+std::optional<bool> second_without_hashed(const Facts& facts) {
+    Trail& t = client_open(kFentry).fin_sent(1ms).fin_acked(1ms).timewait(TT_TW_HASHED, 0ms).closed(0ms);
+    t.connect(C, A).established(1ms).fin_sent(1ms).fin_acked(1ms).closed(1ms, facts);
+    EXPECT_EQ(t.lines().back(), "2.0 FIN_WAIT2>CLOSE 1000us -");
+    EXPECT_EQ(t.table().trace_end().hooks.at("time_wait"), "fentry/inet_twsk_kill");
+    return t.endings.back().time_wait;
+}
+
 TEST(Fentry, NoHashedMeansOverflow) {
-    Trail& t = client_open(kFentry).fin_sent(5ms).fin_acked(1ms).timewait(TT_TW_ENTER, 1ms).closed(0ms);
-    EXPECT_EQ(t.ended().time_wait, false);
-    EXPECT_EQ(t.lines().back(), "1.0 FIN_WAIT2>CLOSE 1000us -");
+    EXPECT_EQ(second_without_hashed({.tw_count = 2, .tw_max = 2}), false);
+    EXPECT_EQ(second_without_hashed({.tw_count = 0, .tw_max = 0}), false);
+}
+
+TEST(Fentry, NoHashedWhereThereWasRoomIsUndecided) {
+    EXPECT_EQ(second_without_hashed({.tw_count = 1, .tw_max = 2}), std::nullopt);
+}
+
+TEST(Fentry, AHookThatNeverFiresIsNotBelieved) {
+    const auto outcome = [](std::uint32_t count) {
+        Trail& t = client_open(kFentry).fin_sent(5ms).fin_acked(1ms).closed(1ms, {.tw_count = count, .tw_max = 2});
+        EXPECT_EQ(t.table().trace_end().hooks.at("time_wait"), "fentry/inet_twsk_kill (never fired, and should have)");
+        return t.ended().time_wait;
+    };
+    EXPECT_EQ(outcome(1), true);
+    EXPECT_EQ(outcome(2), std::nullopt);
+}
+
+TEST(Fentry, ALostEndIsInferredSoonAfterItsTime) {
+    Trail& t = client_open(kFentry).fin_sent(5ms).fin_acked(1ms).timewait(TT_TW_HASHED, 0ms).closed(0ms).tick(69s);
+    EXPECT_EQ(t.table().size(), 1u);
+    t.tick(2s);
+    EXPECT_EQ(t.lines().back(), "1.0 TIME_WAIT>CLOSE 70000000us - inferred");
 }
 
 TEST(Eviction, TheTableIsBoundedAndCounts) {
