@@ -93,8 +93,15 @@ Differences compare_trace_end(const Truth& truth, const std::vector<Json>& rows)
 }
 
 Differences compare_transitions(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds) {
-    std::map<std::string, Trail> by_cookie;
     Differences differences = compare_trace_end(truth, rows);
+    const Differences of_rows = compare_transition_rows(truth, rows, bounds);
+    differences.insert(differences.end(), of_rows.begin(), of_rows.end());
+    return differences;
+}
+
+Differences compare_transition_rows(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds) {
+    std::map<std::string, Trail> by_cookie;
+    Differences differences;
     for (const Json& row : rows) {
         if (text(row, "type") == "transition") {
             by_cookie[text(row, "cookie") + "#" + row.value("generation", Json()).dump()].rows.push_back(row);

@@ -27,7 +27,8 @@ using Differences = std::vector<std::string>;
 Differences compare_transitions(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds);
 /// The `connection` rows, all of them, and trace_end's counts.
 Differences compare_connections(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds);
-/// The `connection` rows alone.
+/// The same rows of a run that has not ended yet.
+Differences compare_transition_rows(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds);
 Differences compare_connection_rows(const Truth& truth, const std::vector<Json>& rows, const Bounds& bounds);
 /// trace_end alone: there, last, complete, and exact.
 Differences compare_trace_end(const Truth& truth, const std::vector<Json>& rows);

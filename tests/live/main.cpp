@@ -30,5 +30,7 @@ int main(int argc, char** argv) {
     tcptrail::live::register_owner_tests();
     tcptrail::live::register_scene_tests();
     tcptrail::live::register_replay_tests();
+    tcptrail::live::register_hook_tests();
+    tcptrail::live::register_together_tests();
     return RUN_ALL_TESTS();
 }

@@ -41,6 +41,31 @@ Who server_that_closes_second(Arena& arena, const Stage& stage, int connections)
     return server;
 }
 
+/// One process, which takes another name between its two connections.
+Truth renamed_between(Arena& arena, const TraceBegins& begin) {
+    begin();
+    Stage stage;
+    const Who server = server_that_closes_second(arena, stage, 2);
+    const Who client = arena.spawn("tt-client", [&] {
+        dial_and_note(stage, 0).close();
+        prctl(PR_SET_NAME, "tt-renamed");
+        dial_and_note(stage, 1).close();
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    Who renamed = client;
+    renamed.comm = "tt-renamed";
+    Truth truth;
+    truth.add(listener_side(server, server));
+    for (int i = 0; i < 2; ++i) {
+        const Who& who = i == 0 ? client : renamed;
+        truth.add(Side::active(stage.client(i), who)).closes_first(who).bytes(0, 1);
+        truth.add(Side::passive(stage.server(i), server, server)).closes_second(server).bytes(1, 0);
+    }
+    return truth;
+}
+
 /// The parent accepts, a child serves and closes. Server closes first.
 Truth forking_server(Arena& arena, const TraceBegins& begin) {
     constexpr int kConnections = 10;
@@ -276,6 +301,7 @@ std::vector<Scene> process_scenes() {
         {"PassedSocket", passed_socket},
         {"PreforkedWorkers", preforked_workers},
         {"NamedThreads", named_threads},
+        {"RenamedBetween", renamed_between},
         {"KilledOwner", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, true); }},
         {"ExitWithOpenSockets", [](Arena& a, const TraceBegins& b) { return dies_with_open_sockets(a, b, false); }},
         {"ConnectThenFork", connect_then_fork},

@@ -184,6 +184,11 @@ Fd start_dial(Net net, std::uint16_t port) {
 
 int connect_result(int fd, int timeout_ms) {
     await_ready(fd, POLLOUT, timeout_ms, "result of connect");
+    // Before 6.10 the process is woken first and the socket is closed next; SO_ERROR takes sk_err away without its lock.
+    // TCP_INFO waits for the lock, so that what the kernel knew is still there when it closes the socket.
+    tcp_info info{};
+    socklen_t info_size = sizeof info;
+    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_size);
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);

@@ -21,5 +21,7 @@ void register_life_tests();
 void register_owner_tests();
 void register_scene_tests();
 void register_replay_tests();
+void register_hook_tests();
+void register_together_tests();
 
 }  // namespace tcptrail::live

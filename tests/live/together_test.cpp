@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// All scenes under one `trace` and one `life` that stay for the whole run: what a guest of tests/matrix has time for, and
+// the longest run of many namespaces that there is. Each scene's rows are found by its namespace. Scenes that begin before
+// the trace are not among them; they have tracers of their own in Owner.*.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "suites.h"
+
+namespace tcptrail::live {
+
+namespace {
+
+/// A run whose rows are read while it goes on.
+class Watched {
+public:
+    explicit Watched(const char* command) {
+        tracer_.start({command, "--json"});
+        tracer_.await_tracing();
+    }
+
+    /// What it has said so far of the namespace, since `begin_ns`: the kernel gives its number again.
+    std::vector<Json> rows_of(std::uint32_t netns, std::int64_t begin_ns) {
+        read();
+        std::vector<Json> rows;
+        std::copy_if(rows_[netns].begin(), rows_[netns].end(), std::back_inserter(rows),
+                     [&](const Json& row) { return parse_time(row.value("time", Json())) >= begin_ns; });
+        return rows;
+    }
+
+    Output stop() { return tracer_.stop(); }
+
+private:
+    void read() {
+        const std::string text = tracer_.out_so_far();
+        while (true) {
+            const std::size_t end = text.find('\n', read_);
+            if (end == std::string::npos) {
+                return;
+            }
+            Json row = Json::parse(text.substr(read_, end - read_), nullptr, false);
+            read_ = end + 1;
+            const Json inode = row.is_object() ? row.value("netns", Json()) : Json();
+            rows_[inode.is_number() ? inode.get<std::uint32_t>() : 0].push_back(std::move(row));
+        }
+    }
+
+    Tracer tracer_;
+    std::size_t read_ = 0;  // bytes
+    std::map<std::uint32_t, std::vector<Json>> rows_;
+};
+
+struct Watch {
+    Watched trace{"trace"};
+    Watched life{"life"};
+    long transitions = 0;                        // that the scenes made
+    std::vector<std::unique_ptr<Arena>> arenas;  // to the end: an inode number stands for one namespace only
+};
+
+std::unique_ptr<Watch>& the_run() {
+    static std::unique_ptr<Watch> run;
+    return run;
+}
+
+using CompareRows = Differences (*)(const Truth&, const std::vector<Json>&, const Bounds&);
+
+/// The rows come up to 100 ms after the events; on a busy machine later.
+Differences settled(Watched& watched, const Truth& truth, const Bounds& bounds, CompareRows compare) {
+    constexpr int kPatience_ms = 5000;
+    for (int waited = 0;; waited += 20) {
+        Differences differences = compare(truth, watched.rows_of(bounds.netns, bounds.begin_ns), bounds);
+        if (differences.empty() || waited >= kPatience_ms) {
+            return differences;
+        }
+        sleep_ms(20);
+    }
+}
+
+/// Their truth says "before the trace", which is not so here.
+bool begins_late(const std::string& name) {
+    return name.starts_with("OpenedBefore") || name.starts_with("QueuedBefore") || name == "OwnerGoneBefore";
+}
+
+class TogetherScene : public testing::Test {
+public:
+    explicit TogetherScene(const Scene& scene) : scene_(scene) {}
+    void TestBody() override {
+        REQUIRE_TRACING();
+        if (!the_run()) {
+            the_run() = std::make_unique<Watch>();
+        }
+        Watch& run = *the_run();
+        run.arenas.push_back(std::make_unique<Arena>());
+        Arena& arena = *run.arenas.back();
+        Bounds bounds{arena.inode(), wall_clock_ns(), 0};
+        const Truth truth = scene_.run(arena, [] {});
+        bounds.end_ns = wall_clock_ns();
+        run.transitions += truth.transitions();
+        const Differences steps = settled(run.trace, truth, bounds, compare_transition_rows);
+        EXPECT_TRUE(steps.empty()) << "trace: " << first_of(steps);
+        const Differences ends = settled(run.life, truth, bounds, compare_connection_rows);
+        EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
+        const auto connections = std::count_if(truth.sides.begin(), truth.sides.end(),
+                                               [](const Side& side) { return side.role != Role::listener; });
+        RecordProperty("seen", static_cast<int>(run.life.rows_of(bounds.netns, bounds.begin_ns).size()));
+        RecordProperty("true", static_cast<int>(connections));
+    }
+
+private:
+    const Scene& scene_;
+};
+
+class TogetherEnd : public testing::Test {
+public:
+    void TestBody() override {
+        if (!the_run()) {
+            GTEST_SKIP() << "no scene ran before";
+        }
+        Watch& run = *the_run();
+        for (Watched* watched : {&run.trace, &run.life}) {
+            const Output output = watched->stop();
+            EXPECT_EQ(output.status, 0) << output.err;
+            const Json end = output.last_row();
+            EXPECT_EQ(end.value("lost", Json()), 0) << end;
+            EXPECT_EQ(end.value("missed", Json()), 0) << end;
+            EXPECT_EQ(end.value("incomplete_connections", Json()), 0) << end;
+            EXPECT_GE(end.value("transitions", 0L), run.transitions) << end;  // others may trace on this machine too
+            RecordProperty("seen", static_cast<int>(end.value("transitions", 0L)));
+            RecordProperty("true", static_cast<int>(run.transitions));
+        }
+        the_run().reset();
+    }
+};
+
+}  // namespace
+
+void register_together_tests() {
+    for (const auto* table : {&scenes(), &owner_scenes()}) {
+        for (const Scene& scene : *table) {
+            if (!begins_late(scene.name)) {
+                testing::RegisterTest("Together", scene.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                                      [&scene]() -> testing::Test* { return new TogetherScene(scene); });
+            }
+        }
+    }
+    testing::RegisterTest("Together", "TheRunIsComplete", nullptr, nullptr, __FILE__, __LINE__,
+                          []() -> testing::Test* { return new TogetherEnd; });
+}
+
+}  // namespace tcptrail::live
