@@ -11,6 +11,16 @@ static __always_inline __u32 jiffies_to_ms(__u64 jiffies) {
     return ms > 0xfffffffe ? 0xfffffffe : ms;
 }
 
+/* Since the listener last sent a SYN cookie, to a second: tcp_synq_overflow() keeps that for syncookies' own sake. */
+static __always_inline __u32 since_syn_cookie(struct sock *sk, struct tcp_sock *tp) {
+    __u32 stamp;
+    if (BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_reuseport)) /* one for the group */
+        stamp = BPF_CORE_READ(sk, sk_reuseport_cb, synq_overflow_ts);
+    else
+        stamp = tp->rx_opt.ts_recent_stamp;
+    return stamp ? jiffies_to_ms((__u32)((__u32)bpf_jiffies64() - stamp)) : ~0U;
+}
+
 static __always_inline void read_full_socket(struct tt_socket *row, struct tcp_sock *tp) {
     struct sock *sk = (struct sock *)tp;
     row->cookie = bpf_get_socket_cookie(sk);
@@ -31,6 +41,7 @@ static __always_inline void read_full_socket(struct tt_socket *row, struct tcp_s
         row->max_ack_backlog = sk->sk_max_ack_backlog;
         row->syn_qlen = tp->inet_conn.icsk_accept_queue.qlen.counter;
         row->syn_young = tp->inet_conn.icsk_accept_queue.young.counter;
+        row->last_recv_ms = since_syn_cookie(sk, tp);
         struct tt_origin *own = bpf_sk_storage_get(&origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
         if (own)
             own->listener = row->cookie;
@@ -51,6 +62,14 @@ static __always_inline void read_timewait(struct tt_socket *row, struct tcp_time
     row->head.old_state = tw->tw_sk.tw_substate;
     __s64 left = (__s64)tw->tw_sk.tw_timer.expires - (__s64)bpf_jiffies64();
     row->remaining_ms = left > 0 ? jiffies_to_ms(left) : 0;
+}
+
+static __always_inline void read_request(struct tt_socket *row, struct tcp_request_sock *request) {
+    struct request_sock *req = &request->req.req;
+    row->total_retrans = BPF_CORE_READ_BITFIELD_PROBED(req, num_timeout);
+    if (BPF_CORE_READ_BITFIELD_PROBED(&request->req, acked))
+        row->close_flags |= TT_C_ACKED;
+    row->listener = BPF_CORE_READ(req, __req_common.skc_listener, __sk_common.skc_cookie.counter);
 }
 
 SEC("iter/tcp")
@@ -76,8 +95,13 @@ int each_socket(struct bpf_iter__tcp *ctx) {
         read_full_socket(&row, tp);
     } else {
         struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(skc);
-        if (tw)
+        if (tw) {
             read_timewait(&row, tw);
+        } else {
+            struct tcp_request_sock *request = bpf_skc_to_tcp_request_sock(skc);
+            if (request)
+                read_request(&row, request);
+        }
     }
     bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
     return 0;

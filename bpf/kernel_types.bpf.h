@@ -95,6 +95,7 @@ struct sock_common {
     struct in6_addr skc_v6_rcv_saddr;
     atomic64_t skc_cookie;
     unsigned long skc_flags;
+    struct sock *skc_listener; /* of a request socket; shares its place with skc_flags */
 };
 
 typedef struct {
@@ -115,6 +116,10 @@ struct socket {
     struct sock *sk;
 };
 
+struct sock_reuseport {
+    unsigned int synq_overflow_ts;
+};
+
 struct sock {
     struct sock_common __sk_common;
     socket_lock_t sk_lock;
@@ -127,6 +132,7 @@ struct sock {
     __u8 sk_shutdown;
     __u16 sk_protocol;
     struct socket *sk_socket;
+    struct sock_reuseport *sk_reuseport_cb;
 };
 
 struct inet_sock {
@@ -147,8 +153,13 @@ struct inet_connection_sock {
     __u8 icsk_probes_out;
 };
 
+struct tcp_options_received {
+    int ts_recent_stamp;
+};
+
 struct tcp_sock {
     struct inet_connection_sock inet_conn;
+    struct tcp_options_received rx_opt;
     __u64 bytes_received;
     __u64 bytes_acked;
     __u32 rcv_nxt;
@@ -177,6 +188,16 @@ struct tcp_timewait_sock {
 
 struct request_sock {
     struct sock_common __req_common;
+    unsigned char num_timeout : 7;
+};
+
+struct inet_request_sock {
+    struct request_sock req;
+    unsigned short acked : 1;
+};
+
+struct tcp_request_sock {
+    struct inet_request_sock req;
 };
 
 struct kernfs_node {

@@ -104,8 +104,8 @@ std::optional<std::chrono::nanoseconds> run_time(const cli::Options& options) {
     if (options.duration) {
         return options.duration;
     }
-    if (kind.at_once && !options.interval) {
-        return std::chrono::nanoseconds(0);
+    if (kind.at_once) {
+        return options.interval ? std::nullopt : std::optional(kind.duration.value_or(std::chrono::nanoseconds(0)));
     }
     return kind.duration;
 }

@@ -96,6 +96,7 @@ enum tt_close_flags {
     TT_C_LINGER2 = 1 << 2,  /* tcp_sock.linger2 < 0: no FIN_WAIT2 is kept */
     TT_C_KEEPOPEN = 1 << 3, /* SOCK_KEEPOPEN: keepalive is on */
     TT_C_LINGER = 1 << 4,   /* SOCK_LINGER */
+    TT_C_ACKED = 1 << 5,    /* a request socket whose peer has completed the handshake: the accept queue had no room */
 };
 
 struct tt_close {
@@ -163,11 +164,12 @@ struct tt_socket {
     tt_u64 bytes_acked; /* as in tt_close */
     tt_u64 bytes_received;
     tt_u32 unread;
-    tt_u32 total_retrans;
+    tt_u32 total_retrans; /* of a request socket: SYN-ACKs sent again */
     tt_u32 srtt_us;
-    tt_u32 remaining_ms;    /* time-wait: until its timer; else 0 */
-    tt_u32 last_recv_ms;    /* since data or FIN last came: tcp_sock.rcv_tstamp of a full socket; ~0: not known */
-    tt_u32 ack_backlog;     /* LISTEN: accept queue now */
+    tt_u32 remaining_ms; /* time-wait: until its timer; else 0 */
+    tt_u32 last_recv_ms; /* since data or FIN last came: tcp_sock.rcv_tstamp of a full socket; LISTEN: since it sent a
+                             * SYN cookie, to a second; ~0: not known, or never */
+    tt_u32 ack_backlog;  /* LISTEN: accept queue now */
     tt_u32 max_ack_backlog; /* LISTEN: its limit */
     tt_u32 syn_qlen;        /* LISTEN: request sockets now */
     tt_u32 syn_young;       /* LISTEN: those that never retransmitted */
@@ -177,7 +179,7 @@ struct tt_socket {
     tt_u8 shutdown;
     tt_u8 reuseport; /* sk_reuseport */
     tt_u8 v6only;
-    tt_u64 listener; /* as in tt_open */
+    tt_u64 listener; /* as in tt_open; of a request socket too */
 };
 
 struct tt_holder {

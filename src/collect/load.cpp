@@ -177,6 +177,7 @@ std::string start_text(const Loaded& loaded, const Options& options) {
     add("boot_id", boot_id);
     for (const Service& service : loaded.hooks.services) add("hook." + service.need, words(service));
     add("cpus", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
+    if (options.ipv4 != options.ipv6 || !options.lports.empty() || !options.rports.empty()) add("filter", "ends");
     if (options.report_every.count() > 0) add("report_every_ns", std::to_string(options.report_every.count()));
     return text;
 }

@@ -8,6 +8,7 @@
 
 #include "report/closewait.h"
 #include "report/life.h"
+#include "report/listen.h"
 #include "report/report.h"
 #include "report/states.h"
 #include "report/timewait_rows.h"
@@ -37,6 +38,7 @@ public:
                                       const Context& context) = 0;
     virtual void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) = 0;
     virtual void write_diff(std::string& out, const report::ReportDiff& diff) = 0;
+    virtual void write_listen(std::string& out, const report::ListenSummary& summary, const Context& context) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

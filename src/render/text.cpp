@@ -50,6 +50,7 @@ void Text::write_header(std::string& out, View view) {
         case View::closewait:
         case View::states:  // its heads are those of what occurs
         case View::report:
+        case View::listen:
         case View::record: return;
     }
     out += paint(std::move(line), bold) + "\n";

@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, timewait, closewait, states, report, record };
+enum class View { trace, life, timewait, closewait, states, listen, report, record };
 
 struct ViewKind {
     View view;
@@ -17,7 +17,8 @@ struct ViewKind {
     const char* help;
     bool repeats;    // -i: a report after each such time
     bool snapshots;  // each report wants a snapshot of its moment, the last one too
-    bool at_once;    // the first snapshot is the answer: the run ends with it unless -d or -i says otherwise
+    // A short look is the answer: the run ends after `duration`, at once without one, unless -i is given.
+    bool at_once;
     std::optional<std::chrono::nanoseconds> duration;  // of a run without -d
     bool filters_rows_only = false;  // the kernel keeps nothing back but other network namespaces: totals need it all
 };

@@ -54,5 +54,6 @@ std::unique_ptr<View> make_closewait(const Scope& scope);
 std::unique_ptr<View> make_states(const Scope& scope);
 std::unique_ptr<View> make_timewait(const Scope& scope);
 std::unique_ptr<View> make_report(const Scope& scope);
+std::unique_ptr<View> make_listen(const Scope& scope);
 
 }  // namespace tcptrail::view

@@ -89,6 +89,10 @@ public:
     }
     /// A passive connection's birth: its two transitions.
     World& child(std::uint64_t cookie, std::uint64_t listener, End local, End remote) {
+        return born(cookie, listener, local, remote).step(cookie, State::syn_recv, State::established);
+    }
+    /// The first of the two.
+    World& born(std::uint64_t cookie, std::uint64_t listener, End local, End remote) {
         tt_open open{};
         open.step.head.type = TT_OPEN;
         open.step.head.size = sizeof(open);
@@ -104,7 +108,7 @@ public:
         put(open.raddr, remote);
         open.listener = listener;
         send(open.step.head);
-        return step(cookie, State::syn_recv, State::established);
+        return *this;
     }
     World& step(std::uint64_t cookie, State from, State to, unsigned flags = 0, const Actor* actor = nullptr) {
         tt_step record{};
