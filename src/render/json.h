@@ -23,6 +23,8 @@ public:
     void write_connect_failed(std::string& out, const report::ConnectFailedRow& row, const Context& context) override;
     void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) override;
     void write_diff(std::string& out, const report::ReportDiff& diff) override;
+    void write_findings(std::string& out, const std::vector<report::Finding>& findings,
+                        const Context& context) override;
     void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) override;
 
 private:

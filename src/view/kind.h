@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, timewait, closewait, states, report, record };
+enum class View { trace, life, timewait, closewait, states, doctor, report, record };
 
 struct ViewKind {
     View view;
