@@ -55,6 +55,7 @@ static __always_inline void read_full_socket(struct tt_socket *row, struct tcp_s
     row->unread = tp->rcv_nxt - tp->copied_seq;
     row->total_retrans = tp->total_retrans;
     row->srtt_us = tp->srtt_us >> 3;
+    row->keepalive_s = tp->keepalive_time / hz;
     row->last_recv_ms = jiffies_to_ms((__u32)((__u32)bpf_jiffies64() - tp->rcv_tstamp));
 }
 
@@ -88,6 +89,7 @@ int each_socket(struct bpf_iter__tcp *ctx) {
     row.rport = bpf_ntohs(skc->skc_dport);
     row.uid = ctx->uid;
     row.last_recv_ms = ~0U;
+    row.reuse = BPF_CORE_READ_BITFIELD_PROBED(skc, skc_reuse) != 0;
     row.v6only = BPF_CORE_READ_BITFIELD_PROBED(skc, skc_ipv6only);
     read_addresses(row.laddr, row.raddr, skc);
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(skc);

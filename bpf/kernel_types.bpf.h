@@ -88,6 +88,7 @@ struct sock_common {
     __u16 skc_num;
     unsigned short skc_family;
     volatile unsigned char skc_state;
+    unsigned char skc_reuse : 4;
     unsigned char skc_reuseport : 1;
     unsigned char skc_ipv6only : 1;
     possible_net_t skc_net;
@@ -168,6 +169,7 @@ struct tcp_sock {
     __u32 srtt_us;
     __u32 total_retrans;
     __u32 rcv_tstamp;
+    unsigned int keepalive_time;
     int linger2;
 };
 

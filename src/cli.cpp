@@ -354,6 +354,9 @@ Result<std::variant<Options, Answer>> parse(int argc, const char* const* argv) {
     if (!rows) {
         return tl::unexpected(rows.error());
     }
+    if (options.view == View::doctor && rows->narrows_more_than_netns()) {
+        return fail(Exit::usage, "doctor judges whole network namespaces: of the filters only --netns is for it");
+    }
     options.duration = *stop_after;
     options.interval = *repeat;
     options.settings.filter = std::move(*rows);

@@ -174,11 +174,11 @@ private:
 };
 
 /// A run of which the first failure is the exit status and the line on stderr.
-int ended(const Result<void>& first, const Result<void>& second) {
-    if (!first) {
-        return failed(first.error());
+int ended(const Result<void>& recorded, const Result<Exit>& shown) {
+    if (!recorded) {
+        return failed(recorded.error());
     }
-    return second ? static_cast<int>(Exit::done) : failed(second.error());
+    return shown ? static_cast<int>(*shown) : failed(shown.error());
 }
 
 int run_live(const cli::Options& options, PipelineOptions pipeline, render::Renderer& renderer,
@@ -220,7 +220,7 @@ int run_recorded(const cli::Options& options, const PipelineOptions& pipeline, r
     }
     const auto done = run_pipeline(**source, pipeline, renderer, output, until_asked_to_stop);
     tell_missing(**source);
-    return ended(done, {});
+    return ended({}, done);
 }
 
 int run_exported(const cli::Options& options, const RunOptions& wanted) {
@@ -230,7 +230,7 @@ int run_exported(const cli::Options& options, const RunOptions& wanted) {
     }
     const auto done = exporting::run_export(**source, *options.export_to, options.write, wanted, until_asked_to_stop);
     tell_missing(**source);
-    return ended(done, {});
+    return ended(done, Exit::done);
 }
 
 /// The reports of one recording's runs, without their lines.

@@ -11,7 +11,7 @@ public:
         begin();
     }
 
-    Result<void> run(RecordSource& source, const BeforePoll& before_poll) {
+    Result<Exit> run(RecordSource& source, const BeforePoll& before_poll) {
         for (bool more = true; more && !error_;) {
             flush();
             const auto wait = before_poll();
@@ -33,7 +33,7 @@ public:
         if (error_) {
             return tl::unexpected(*error_);
         }
-        return flushed_ ? Result<void>() : tl::unexpected(flushed_.error());
+        return flushed_ ? Result<Exit>(exit_) : tl::unexpected(flushed_.error());
     }
 
 private:
@@ -62,6 +62,7 @@ private:
         }
         const auto finished = run_->finish();
         inside_ |= finished.has_value();
+        exit_ = exit_ == Exit::done ? run_->exit() : exit_;
         if (!finished && (!outside_ || finished.error().exit == Exit::usage)) {
             outside_ = finished.error();
         }
@@ -86,6 +87,7 @@ private:
     const std::function<bool()> flush_ = [this] { return flush(); };
     std::optional<Run> run_;
     std::optional<Error> error_;
+    Exit exit_ = Exit::done;
     bool inside_ = false;           // a run had its part in --from..--to
     std::optional<Error> outside_;  // what one said that had none
     Result<render::Reader> flushed_ = render::Reader::there;
@@ -93,7 +95,7 @@ private:
 
 }  // namespace
 
-Result<void> run_pipeline(RecordSource& source, const PipelineOptions& options, render::Renderer& renderer,
+Result<Exit> run_pipeline(RecordSource& source, const PipelineOptions& options, render::Renderer& renderer,
                           render::Output& output, const BeforePoll& before_poll) {
     return Pipeline(options, renderer, output).run(source, before_poll);
 }

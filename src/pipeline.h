@@ -26,8 +26,9 @@ struct PipelineOptions {
 using BeforePoll = std::function<std::optional<std::chrono::milliseconds>()>;
 
 /// Runs until the source ends or nobody reads the output any more, then writes the report and the trace_end line; so at
-/// the end of each of several recordings. What was shown before an error stays shown.
-Result<void> run_pipeline(RecordSource& source, const PipelineOptions& options, render::Renderer& renderer,
+/// the end of each of several recordings. What was shown before an error stays shown. The value is what the view says of them: Exit::done, or
+/// what doctor found in one of them.
+Result<Exit> run_pipeline(RecordSource& source, const PipelineOptions& options, render::Renderer& renderer,
                           render::Output& output, const BeforePoll& before_poll);
 
 }  // namespace tcptrail

@@ -41,6 +41,9 @@ public:
     /// The last report, and how complete the run was. An Error where --from and --to lie outside of it.
     Result<void> finish();
 
+    /// What the view says of it.
+    Exit exit() const { return view_->exit(); }
+
 private:
     enum class Phase { before, inside, after };  // of from..to
 

@@ -179,7 +179,10 @@ struct tt_socket {
     tt_u8 shutdown;
     tt_u8 reuseport; /* sk_reuseport */
     tt_u8 v6only;
-    tt_u64 listener; /* as in tt_open; of a request socket too */
+    tt_u64 listener;    /* as in tt_open; of a request socket too */
+    tt_u32 keepalive_s; /* TCP_KEEPIDLE; 0: the namespace's tcp_keepalive_time. Counts with TT_C_KEEPOPEN alone */
+    tt_u8 reuse;        /* SO_REUSEADDR; of a time-wait socket too */
+    tt_u8 pad[3];
 };
 
 struct tt_holder {
@@ -247,7 +250,7 @@ TT_SIZE(tt_close, 88);
 TT_SIZE(tt_process, 80);
 TT_SIZE(tt_reset, 32);
 TT_SIZE(tt_timewait, 32);
-TT_SIZE(tt_socket, 144);
+TT_SIZE(tt_socket, 152);
 TT_SIZE(tt_holder, 96);
 TT_SIZE(tt_start, 32);
 TT_SIZE(tt_snapshot, 24);

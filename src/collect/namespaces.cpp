@@ -59,9 +59,9 @@ bool NamespaceFinder::lacks(std::uint32_t inode) const {
            !seen_.contains(inode);
 }
 
-void NamespaceFinder::take(int fd, std::uint32_t inode, bool own) {
+void NamespaceFinder::take(int fd, std::uint32_t inode, bool own, const std::string& path) {
     seen_.insert(inode);
-    visit_(Namespace(fd, inode, own));
+    visit_(Namespace(fd, inode, own, path));
 }
 
 void NamespaceFinder::try_path(const std::string& path, bool own) {
@@ -78,7 +78,7 @@ void NamespaceFinder::try_path(const std::string& path, bool own) {
         close(fd);
         return;
     }
-    take(fd, inode, own);
+    take(fd, inode, own, path);
 }
 
 /// Threads may stand in other namespaces than their process (setns of one thread).
@@ -142,7 +142,7 @@ int NamespaceFinder::visit_socket(pid_t pid, int fd, std::uint32_t inode) {
         close(found);
         return ESTALE;
     }
-    take(found, inode, false);
+    take(found, inode, false, {});
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include <sys/types.h>
@@ -16,13 +17,16 @@ namespace tcptrail::collect {
 /// One namespace, held by a descriptor that this object owns.
 class Namespace {
 public:
-    Namespace(int fd, std::uint32_t inode, bool own) : fd_(fd), inode_(inode), own_(own) {}
+    Namespace(int fd, std::uint32_t inode, bool own, std::string path)
+        : fd_(fd), inode_(inode), own_(own), path_(std::move(path)) {}
     ~Namespace();
     Namespace(const Namespace&) = delete;
     Namespace& operator=(const Namespace&) = delete;
 
     std::uint32_t inode() const { return inode_; }
     bool own() const { return own_; }
+    /// By which others find it: a process's, or where it is mounted; empty where only a socket holds it.
+    const std::string& path() const { return path_; }
 
     /// Moves the calling thread into it: 0 or an errno. Not needed for our own as long as the thread is there.
     int enter() const;
@@ -31,6 +35,7 @@ private:
     int fd_;
     std::uint32_t inode_;
     bool own_;  // the one this process started in
+    std::string path_;
 };
 
 /// Finds each namespace once. None is held longer than its visit: none is kept alive, and thousands need no descriptors.
@@ -55,7 +60,7 @@ public:
 
 private:
     void try_path(const std::string& path, bool own);
-    void take(int fd, std::uint32_t inode, bool own);
+    void take(int fd, std::uint32_t inode, bool own, const std::string& path);
     void of_process(const std::string& folder);
     void of_mounts(const std::string& process);
 

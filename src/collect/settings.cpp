@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
+
+#include "collect/sysctl_files.h"
 
 namespace tcptrail::collect {
 namespace {
@@ -34,6 +37,8 @@ constexpr const char* setting_names[] = {
     "net.ipv4.tcp_timestamps",
     "net.ipv4.tcp_tw_reuse",
     "net.ipv4.tcp_tw_reuse_delay",
+    "net.netfilter.nf_conntrack_max",
+    "net.netfilter.nf_conntrack_tcp_timeout_established",
 };
 
 void add_line(std::string& text, const std::string& key, const std::string& value) {
@@ -86,6 +91,25 @@ void read_pairs(std::string& text, const char* path, const std::string& group) {
     }
 }
 
+/// The table of the connection tracker, where it is loaded: how full it is, and what it had no room for. Its file has a
+/// line of hexadecimal numbers for each CPU.
+void read_conntrack(std::string& text) {
+    std::ifstream count("/proc/sys/net/netfilter/nf_conntrack_count");
+    if (std::string value; std::getline(count, value)) add_line(text, "conntrack.count", value);
+    std::ifstream file("/proc/thread-self/net/stat/nf_conntrack");
+    std::string names;
+    if (!std::getline(file, names)) return;
+    std::map<std::string, std::uint64_t> sums;
+    for (std::string line; std::getline(file, line);) {
+        std::istringstream name_words(names);
+        std::istringstream value_words(line);
+        std::string name;
+        for (std::uint64_t value = 0; name_words >> name && value_words >> std::hex >> value;) sums[name] += value;
+    }
+    for (const char* name : {"drop", "early_drop", "insert_failed"})
+        add_line(text, std::string("conntrack.") + name, std::to_string(sums[name]));
+}
+
 /// thread-self and not /proc/net: that one is the main thread's, wherever this thread is.
 std::string read_counters() {
     std::string text;
@@ -95,15 +119,18 @@ std::string read_counters() {
     read_pairs(text, "/proc/thread-self/net/snmp", "Tcp");
     read_pairs(text, "/proc/thread-self/net/netstat", "TcpExt");
     add_line(text, "netstat.read_ns", std::to_string(monotonic_ns()));
+    read_conntrack(text);
     return text;
 }
 
 }  // namespace
 
-void append_settings(RecordBuffer& out, std::uint32_t netns) {
-    const std::string settings = read_settings();
+void append_settings(RecordBuffer& out, const Namespace& place) {
+    std::string settings = read_settings();
+    if (!place.path().empty()) add_line(settings, "netns.path", place.path());
+    if (place.own()) settings += read_sysctl_files();
     tt_netns record{};
-    record.netns = netns;
+    record.netns = place.inode();
     record.head = make_head(TT_NETNS);
     out.append_with_text(record, settings);
     const std::string counters = read_counters();

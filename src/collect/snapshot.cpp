@@ -95,7 +95,7 @@ private:
             return;
         }
         if (tcp_link_ >= 0) read_rows(place.inode());
-        append_settings(result_.records, place.inode());
+        append_settings(result_.records, place);
     }
 
     void read_rows(std::uint32_t netns) {

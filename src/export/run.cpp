@@ -103,7 +103,7 @@ Result<void> run_export(RecordSource& source, Format format, const std::string& 
     auto finished = (*exporter)->finish(output.text());
     const auto flushed = output.flush();
     if (!done) {
-        return done;
+        return tl::unexpected(done.error());
     }
     if (!finished) {
         return finished;

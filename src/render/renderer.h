@@ -3,10 +3,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <tcptrail/rows.h>
 
 #include "report/closewait.h"
+#include "report/finding.h"
 #include "report/life.h"
 #include "report/listen.h"
 #include "report/report.h"
@@ -39,6 +41,9 @@ public:
     virtual void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) = 0;
     virtual void write_diff(std::string& out, const report::ReportDiff& diff) = 0;
     virtual void write_listen(std::string& out, const report::ListenSummary& summary, const Context& context) = 0;
+    /// All of a window's, the most important first; there may be none.
+    virtual void write_findings(std::string& out, const std::vector<report::Finding>& findings,
+                                const Context& context) = 0;
     virtual void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) = 0;
 };
 

@@ -49,6 +49,7 @@ void Text::write_header(std::string& out, View view) {
         case View::timewait:  // each report has its own
         case View::closewait:
         case View::states:  // its heads are those of what occurs
+        case View::doctor:
         case View::report:
         case View::listen:
         case View::record: return;

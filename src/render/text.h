@@ -28,6 +28,8 @@ public:
     void write_report(std::string& out, const report::ReportSummary& summary, const Context& context) override;
     void write_diff(std::string& out, const report::ReportDiff& diff) override;
     void write_listen(std::string& out, const report::ListenSummary& summary, const Context& context) override;
+    void write_findings(std::string& out, const std::vector<report::Finding>& findings,
+                        const Context& context) override;
     void write_trace_end(std::string& out, const TraceEnd& end, const Context& context) override;
 
 private:

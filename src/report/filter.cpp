@@ -80,6 +80,11 @@ std::optional<Cidr> parse_cidr(std::string_view text) {
     return cidr;
 }
 
+bool Filter::narrows_more_than_netns() const {
+    return !pids.empty() || !comms.empty() || !cgroups.empty() || !ipv4 || !ipv6 || !lports.empty() ||
+           !rports.empty() || !addresses.empty();
+}
+
 bool Filter::matches_ends(const Endpoints& ends) const {
     if (ends.family == Family::ipv4 ? !ipv4 : !ipv6) {
         return false;

@@ -46,6 +46,8 @@ struct Filter {
     bool matches(const Endpoints& ends, std::span<const ProcessId> any_of, const ProcessDirectory& processes) const;
     /// --netns alone: what is no such namespace's is not traced at all.
     bool matches_netns(std::uint32_t inode) const;
+    /// Whether anything but the namespace is asked for.
+    bool narrows_more_than_netns() const;
 
     /// There are options on processes at all.
     bool asks_for_processes() const { return !pids.empty() || !comms.empty() || !cgroups.empty(); }

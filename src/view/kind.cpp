@@ -23,6 +23,8 @@ constexpr std::array kinds = {
              until_stopped},
     ViewKind{View::listen, "listen", "Listeners: SYN and accept queues, their limits, drops, owner", true, true, true,
              std::chrono::milliseconds(300), true},
+    ViewKind{View::doctor, "doctor", "Says what is wrong, why, and which setting helps and which does not", false, true,
+             false, std::chrono::seconds(10), true},
     ViewKind{View::report, "report", "The postmortem: all of these over one window; --diff compares two recordings",
              false, true, false, until_stopped, true},
     ViewKind{View::record, "record", "Writes the flight recording that -w names", true, true, false, until_stopped},

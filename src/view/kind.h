@@ -9,7 +9,7 @@
 
 namespace tcptrail {
 
-enum class View { trace, life, timewait, closewait, states, listen, report, record };
+enum class View { trace, life, timewait, closewait, states, listen, doctor, report, record };
 
 struct ViewKind {
     View view;

@@ -12,6 +12,7 @@ std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope) {
         case tcptrail::View::timewait: return make_timewait(scope);
         case tcptrail::View::report: return make_report(scope);
         case tcptrail::View::listen: return make_listen(scope);
+        case tcptrail::View::doctor: return make_doctor(scope);
         case tcptrail::View::record: return std::make_unique<View>();  // shows nothing
     }
     return nullptr;

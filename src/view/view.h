@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 
+#include <tcptrail/result.h>
 #include <tcptrail/rows.h>
 #include <tcptrail/wire.h>
 
@@ -43,6 +44,8 @@ public:
     virtual void cut(MonoNs /*from*/, MonoNs /*to*/) {}
     /// The run is over. True where the view has told how complete it was; else the trace_end line is written.
     virtual bool end(const TraceEnd&) { return false; }
+    /// What the run ends with when nothing failed.
+    virtual Exit exit() const { return Exit::done; }
 };
 
 std::unique_ptr<View> make_view(tcptrail::View view, const Scope& scope);
@@ -55,5 +58,6 @@ std::unique_ptr<View> make_states(const Scope& scope);
 std::unique_ptr<View> make_timewait(const Scope& scope);
 std::unique_ptr<View> make_report(const Scope& scope);
 std::unique_ptr<View> make_listen(const Scope& scope);
+std::unique_ptr<View> make_doctor(const Scope& scope);
 
 }  // namespace tcptrail::view

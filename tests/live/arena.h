@@ -35,6 +35,8 @@ public:
 
     std::uint32_t inode() const { return inode_; }
     int netns_fd() const { return netns_.get(); }
+    /// The process that stands in it as long as the Arena lives.
+    pid_t holder_pid() const { return holder_.pid; }
 
     /// Runs `body` in a new process of the namespace under the name `comm`.
     Who spawn(const std::string& comm, const std::function<void()>& body);

@@ -171,6 +171,18 @@ Fd dial(Net net, std::uint16_t port, std::uint16_t local_port) {
     return fd;
 }
 
+Fd dial_to(const std::string& address, std::uint16_t port) {
+    Fd fd = fresh_socket(Net::v4);
+    sockaddr_in remote{};
+    remote.sin_family = AF_INET;
+    remote.sin_port = htons(port);
+    if (inet_pton(AF_INET, address.c_str(), &remote.sin_addr) != 1 ||
+        connect(fd.get(), reinterpret_cast<const sockaddr*>(&remote), sizeof remote) != 0) {
+        raise("connect to " + address);
+    }
+    return fd;
+}
+
 Fd start_dial(Net net, std::uint16_t port) {
     Fd fd = fresh_socket(net);
     set_nonblocking(fd.get());

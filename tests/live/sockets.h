@@ -56,6 +56,8 @@ Fd fresh_socket(Net net);
 int try_connect(int fd, Net net, std::uint16_t port);
 /// A connection that is established. local_port 0: the kernel's choice.
 Fd dial(Net net, std::uint16_t port, std::uint16_t local_port = 0);
+/// The same to any IPv4 address.
+Fd dial_to(const std::string& address, std::uint16_t port);
 /// Starts a connect without waiting for it and returns at once.
 Fd start_dial(Net net, std::uint16_t port);
 /// Waits for the connect that start_dial began and returns its error, 0 if it succeeded.

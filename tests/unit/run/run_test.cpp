@@ -75,7 +75,7 @@ public:
     }
 };
 
-Result<void> hear(RecordSource& source, Heard& heard, std::optional<Moment> from = {}, std::optional<Moment> to = {}) {
+Result<Exit> hear(RecordSource& source, Heard& heard, std::optional<Moment> from = {}, std::optional<Moment> to = {}) {
     render::Json json;
     render::Output output(-1);
     const PipelineOptions options{
