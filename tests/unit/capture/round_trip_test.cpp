@@ -30,7 +30,7 @@ TEST(RoundTrip, RecordsOfEveryKindAndSizeWithRandomBytes) {
         for (int i = 0; i < 5'000; ++i) {
             const auto type = static_cast<std::uint8_t>(1 + random() % 40);
             std::string bytes = start_record(random(), std::string(random() % 700, 'x'));
-            while (bytes.size() < 144) bytes.resize(144);
+            if (bytes.size() < sizeof(tt_socket)) bytes.resize(sizeof(tt_socket));  // the longest that a type asks for
             for (std::size_t at = 3; at < bytes.size(); ++at)
                 bytes[at] = static_cast<char>(random() % 3 ? random() : 0);
             const auto size = static_cast<std::uint16_t>(bytes.size());
