@@ -35,7 +35,7 @@ struct Destination {
     Address raddr{};
     std::uint16_t rport = 0;
 
-    auto operator<=>(const Destination&) const = default;
+    auto operator<=>(const Destination&) const = default;  // NOLINT(modernize-use-nullptr): as in who.h
 };
 
 struct Holding {

@@ -17,7 +17,7 @@ struct WhoKey {
     std::uint64_t start_ns = 0;
     std::string comm;
 
-    auto operator<=>(const WhoKey&) const = default;
+    auto operator<=>(const WhoKey&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 misreads it
 };
 
 /// A process without its thread; nullopt with Evidence::unknown: not known.
