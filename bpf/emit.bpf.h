@@ -35,6 +35,11 @@ struct tt_shared shared;
 __u64 known[KNOWN_SLOTS];
 const volatile __u32 forget_processes; /* renames are not seen: an actor is news each time; the collector knows */
 
+/* TT_PROCESS records so far. User space remembers the last so many and no more: TableLimits::processes is four times
+ * this, Preamble::process_slots as many as KNOWN_SLOTS. So after each so many all are news again, the ones that live on too. */
+#define TOLD_AT_MOST 16384
+struct tt_told told;
+
 #define COUNT(log, counter) __sync_fetch_and_add(&(log)->counter, 1)
 
 /* Of this CPU. NULL never happens; the verifier wants it tested. */
@@ -92,6 +97,10 @@ static __always_inline struct tt_head make_head(__u16 size, __u8 type, __u8 flag
     return head;
 }
 
+static __always_inline void all_are_news(void) {
+    __sync_fetch_and_add(&shared.epoch, 0x9e3779b97f4a7c15ULL);
+}
+
 /*
  * The actor id of the current task; sends its TT_PROCESS when this is news. 0 for those that act for nobody: kernel
  * threads, and ourselves (iter/task_file holds the file it looks at; its process may close it at that moment).
@@ -113,6 +122,8 @@ static __always_inline __u64 current_actor(struct tt_log *log, __u64 now) {
     read_process(process, task);
     commit(&process->head, make_head(sizeof(*process), TT_PROCESS, 0));
     *slot = mark;
+    if (__sync_fetch_and_add(&told.count, 1) % TOLD_AT_MOST == TOLD_AT_MOST - 1)
+        all_are_news();
     return id;
 }
 

@@ -53,7 +53,7 @@ struct tt_log {
 
 /* Read by every call, written seldom: no counter is in here. Written by the programs unless said otherwise. */
 struct tt_shared {
-    tt_u64 epoch;          /* collector and on_rename: every TT_PROCESS is news again */
+    tt_u64 epoch;          /* on_rename and every so many TT_PROCESS: each is news again */
     tt_u32 enabled;        /* collector */
     tt_u32 addresses;      /* 1: addresses go with every transition (until the first snapshot; after a loss) */
     tt_u32 child_complete; /* LISTEN -> SYN_RECV carries the child's own cookie and addresses (kernel 6.13 and later) */
@@ -61,6 +61,12 @@ struct tt_shared {
     tt_u32 reader; /* our own tgid, of the initial PID namespace: an iterator may drop a file's last reference */
     tt_u32 pad32;
     tt_u64 pad[4]; /* a line of its own */
+} __attribute__((aligned(64)));
+
+/* The programs' alone. */
+struct tt_told {
+    tt_u64 count;  /* TT_PROCESS records */
+    tt_u64 pad[7]; /* no line that every call reads */
 } __attribute__((aligned(64)));
 
 #endif

@@ -357,7 +357,7 @@ int BPF_PROG(on_send_reset_v2, struct sock *sk, void *skb, int reason) {
 SEC("tp_btf/task_rename")
 int BPF_PROG(on_rename, struct task_struct *task, const char *comm) {
     if (task->pid == task->tgid && task->signal->nr_threads > 1) {
-        __sync_fetch_and_add(&shared.epoch, 0x9e3779b97f4a7c15ULL); /* every thread carries the leader's name */
+        all_are_news(); /* every thread carries the leader's name */
         return 0;
     }
     known[task->pid & (KNOWN_SLOTS - 1)] = 0;

@@ -16,8 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t max_walked = 50'000;       // cgroups looked at in one walk
-constexpr std::size_t max_remembered = 1 << 17;  // then we forget and tell again
+constexpr std::size_t max_walked = 50'000;  // cgroups looked at in one walk
+/// Then we forget and tell again, before those that hear it forget: the tracker remembers the last 65,536 names at
+/// least (TableLimits::processes), of either kind.
+constexpr std::size_t most_told = 1 << 15;
 
 bool has_id(const std::string& path, std::uint64_t id) {
     struct stat info {};
@@ -116,8 +118,8 @@ std::string Cgroups::path_of(std::uint64_t id, const std::string& proc_path) {
 void Cgroups::before(const tt_head& record, RecordBuffer& out) {
     if (record.type != TT_PROCESS && record.type != TT_HOLDER) return;
     const auto& process = reinterpret_cast<const tt_process&>(record);
-    if (told_.size() > max_remembered) told_.clear();
-    if (processes_.size() > max_remembered) processes_.clear();
+    if (told_.size() >= most_told) told_.clear();
+    if (processes_.size() >= most_told) processes_.clear();
     const bool new_id = process.cgroup && !told_.contains(process.cgroup);
     const bool new_process = has_v1_ && process.tgid && processes_.insert(process.start_ns ^ process.tgid).second;
     if (!new_id && !new_process) return;

@@ -10,7 +10,7 @@
 
 namespace tcptrail::collect {
 
-/// Tells each id and each container once.
+/// Tells each id and each container once, and once more after many others.
 class Cgroups {
 public:
     Cgroups();

@@ -150,8 +150,7 @@ void ConnectionTable::on_accept(const tt_step& step) {
 }
 
 void ConnectionTable::on_holder(const tt_holder& row) {
-    ProcessId holder = 0;
-    processes_.describe_holder(row, holder);
+    const ProcessId holder = processes_.describe_holder(row);
     Connection* connection = find_connection(row.cookie);
     if (connection == nullptr || connection->held || (row.process.head.flags & TT_F_KTHREAD) != 0) {
         return;

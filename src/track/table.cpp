@@ -23,11 +23,15 @@ const T* as(const tt_head& head) {
 
 }  // namespace
 
-ConnectionTable::ConnectionTable(TrackObserver& observer, TableLimits limits) : observer_(observer), limits_(limits) {}
+ConnectionTable::ConnectionTable(TrackObserver& observer, TableLimits limits)
+    : observer_(observer), limits_(limits), processes_(limits.processes) {}
 
 void ConnectionTable::apply(const tt_head& head) {
     if (head.time > now_) {
         advance(head.time);
+    }
+    if (processes_.crowded()) {
+        forget_processes();
     }
     switch (head.type) {
         case TT_STEP:
@@ -112,6 +116,15 @@ void ConnectionTable::apply(const tt_head& head) {
         default:  // ticks, namespaces, and what a newer recorder writes
             break;
     }
+}
+
+void ConnectionTable::forget_processes() {
+    processes_.forget([this](const auto& mark) {
+        connections_.each([&mark](const Connection& connection) {
+            mark(connection.owner.process);
+            mark(connection.closer);
+        });
+    });
 }
 
 void ConnectionTable::on_start(const tt_start& record) {

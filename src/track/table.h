@@ -27,6 +27,9 @@ struct TableLimits {
     std::size_t connections = std::size_t{1} << 20;
     /// Closed sockets that a process still has, and may connect again.
     std::size_t dormant = std::size_t{1} << 16;
+    /// Processes (each thread that acted is one) that are remembered though no connection refers to them: so many that
+    /// acted, as many that held a socket in a snapshot. 600 bytes each. The programs rely on at least 32,768.
+    std::size_t processes = std::size_t{1} << 16;
 };
 
 class ConnectionTable final : public ProcessDirectory {
@@ -84,6 +87,7 @@ private:
     bool serves(const std::string& need) const { return !start_setting("hook." + need).starts_with("none"); }
     void on_start(const tt_start& record);
     void on_counters(const tt_counters& record);
+    void forget_processes();
     void on_step(const tt_step& step, const tt_open* open, const tt_close* close);
     void on_endpoint(const tt_open& open);
     void on_accept(const tt_step& step);

@@ -100,5 +100,80 @@ TEST(Memory, AMillionInTimeWaitFit) {
                 (allocated - before) / kConnections, (most_allocated - before) / kConnections);
 }
 
+struct LastOwner final : TrackObserver {
+    void on_ended(const ConnectionRow& row) override { last = row.owner; }
+    Owner last;
+};
+
+/// Weeks of a machine on which processes come, connect and go.
+TEST(Memory, AMillionShortLivedProcessesPass) {
+    LastOwner heard;
+    const std::size_t before = most_allocated = allocated;
+    ConnectionTable table(heard);
+    std::uint64_t cookie = 0;
+    const auto describe = [&](std::uint32_t pid) {
+        struct {
+            tt_cgroup record{};
+            char path[88] = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0.slice/nginx.service";
+        } named;
+        named.record.head = {.size = sizeof(named),
+                             .type = TT_CGROUP,
+                             .flags = 0,
+                             .old_state = 0,
+                             .new_state = 0,
+                             .lport = 0,
+                             .time = 1'000'000'000};
+        named.record.id = pid;  // each in a group of its own
+        table.apply(named.record.head);
+        tt_process process{};
+        process.head = {.size = sizeof(process),
+                        .type = TT_PROCESS,
+                        .flags = 0,
+                        .old_state = 0,
+                        .new_state = 0,
+                        .lport = 0,
+                        .time = 1'000'000'000};
+        process.id = process.tgid = pid;
+        process.cgroup = pid;
+        table.apply(process.head);
+    };
+    const auto step = [&](std::uint32_t pid, State old, State fresh) {
+        tt_open open = open_record(cookie, old, fresh);
+        open.step.head.flags |= TT_F_OWNED;
+        open.step.actor = pid;
+        if (fresh != State::close) {
+            table.apply(open.step.head);
+            return;
+        }
+        tt_close close{};
+        close.step = open.step;
+        close.step.head.type = TT_CLOSE;
+        close.step.head.size = sizeof(close);
+        close.close_flags = TT_C_DEAD;
+        close.sk_err = 111;
+        table.apply(close.step.head);
+    };
+    constexpr std::uint32_t kOld = 7;
+    describe(kOld);
+    step(kOld, State::close, State::syn_sent);
+    const std::uint64_t old_cookie = cookie;
+    for (std::uint32_t pid = 1000; pid < 1000 + kConnections; ++pid) {
+        ++cookie;
+        describe(pid);
+        step(pid, State::close, State::syn_sent);
+        step(pid, State::syn_sent, State::close);
+        const Process* owner = table.find(heard.last.process);
+        ASSERT_TRUE(owner != nullptr && owner->pid == pid);
+    }
+    cookie = old_cookie;
+    step(kOld, State::syn_sent, State::close);
+    const Process* owner = table.find(heard.last.process);
+    ASSERT_NE(owner, nullptr);
+    EXPECT_EQ(owner->pid, kOld);
+    EXPECT_EQ(owner->unit, "nginx.service");
+    EXPECT_LE(most_allocated - before, std::size_t{96} << 20);
+    std::printf("%zu MiB at the most\n", (most_allocated - before) >> 20);
+}
+
 }  // namespace
 }  // namespace tcptrail::test
