@@ -184,7 +184,11 @@ struct PortUse::Counted {
 
 void PortUse::share(Shares& shares, const Held& held) {
     const bool known = held.owner.evidence != Evidence::unknown;
-    Share& to = shares[known ? who_.of(held.owner.process, table_) : 0];
+    const std::optional<WhoId> who = who_.of(known ? held.owner.process : 0, table_);
+    if (!who) {
+        return;  // there are more processes than a row could show
+    }
+    Share& to = shares[*who];
     ++to.ports;
     to.evidence = held.owner.evidence;
 }
@@ -192,7 +196,7 @@ void PortUse::share(Shares& shares, const Held& held) {
 std::vector<PortHolder> PortUse::named(const Shares& by_who) const {
     std::vector<PortHolder> holders;
     for (const auto& [who, share] : by_who) {
-        holders.push_back({who_of(table_.find(who_.process(who)), share.evidence), share.ports});
+        holders.push_back({who_of(who_.process(who), share.evidence), share.ports});
     }
     std::stable_sort(holders.begin(), holders.end(), [](const PortHolder& a, const PortHolder& b) {
         const bool a_known = a.owner.process.has_value();
@@ -204,6 +208,7 @@ std::vector<PortHolder> PortUse::named(const Shares& by_who) const {
 
 std::vector<PortHolder> PortUse::holders(const Endpoints& ends, MonoNs now) {
     const PortKey wanted = port_key(ends);
+    who_.clear();
     const Taken chosen = taken();
     Shares by_who;
     const PortSettings* settings = this->settings(ends.netns);
@@ -266,6 +271,7 @@ PortRow PortUse::row(const PortKey& key, const Counted& counted, const Taken& ta
 }
 
 std::vector<PortRow> PortUse::rows(MonoNs now, const Filter& filter) {
+    who_.clear();
     const Taken chosen = taken();
     std::unordered_map<PortKey, Counted, Hash> counted;
     for_each_held(now, [&](const Held& held) {

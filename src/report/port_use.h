@@ -123,7 +123,7 @@ private:
     Activity* last_ = nullptr;  // of last_key_: most connections go where the one before went
     std::vector<OtherTimeWait> others_;
     std::map<std::uint32_t, PortSettings> settings_;
-    WhoTable who_;
+    WhoTable who_;  // of the call under way
 };
 
 }  // namespace tcptrail::report

@@ -17,13 +17,19 @@ std::size_t TimeWaitLedger::Hash::operator()(const Key& key) const {
     return hash_of(key.raddr, hash_of(static_cast<std::uint64_t>(key.owner) << 32 | key.closer, small));
 }
 
-TimeWaitLedger::Key TimeWaitLedger::key_of(const TimeWaitEntry& entry) {
+std::optional<TimeWaitLedger::Key> TimeWaitLedger::key_of(const TimeWaitEntry& entry) {
+    const ProcessId known_owner = entry.owner.evidence == Evidence::unknown ? 0 : entry.owner.process;
+    const std::optional<WhoId> owner = who_.of(known_owner, processes_);
+    const std::optional<WhoId> closer = who_.of(entry.closer, processes_);
+    if (!owner || !closer) {
+        return std::nullopt;
+    }
     Key key;
     key.raddr = entry.ends.raddr;
     key.family = entry.ends.family;
     unmap(key.raddr, key.family);
-    key.owner = entry.owner.evidence == Evidence::unknown ? 0 : who_.of(entry.owner.process, processes_);
-    key.closer = who_.of(entry.closer, processes_);
+    key.owner = *owner;
+    key.closer = *closer;
     key.role = entry.role;
     switch (entry.role) {
         case Role::active: key.port = entry.ends.rport; break;
@@ -34,7 +40,11 @@ TimeWaitLedger::Key TimeWaitLedger::key_of(const TimeWaitEntry& entry) {
 }
 
 TimeWaitLedger::Row* TimeWaitLedger::row_for(const TimeWaitEntry& entry) {
-    Key key = key_of(entry);
+    const std::optional<Key> wanted = key_of(entry);
+    if (!wanted) {
+        return nullptr;
+    }
+    Key key = *wanted;
     auto found = index_.find(key);
     if (found == index_.end() && rows_.size() >= max_rows_) {
         key.raddr = {};
@@ -96,10 +106,8 @@ std::vector<TimeWaitOrigin> TimeWaitLedger::origins(std::uint64_t window_ns) con
     for (const auto& [key, rows] : groups) {
         TimeWaitOrigin& origin = origins.emplace_back();
         const auto& [owner, closer, role] = key;
-        origin.owner = who_of(processes_.find(who_.process(owner)), rows.front()->evidence);
-        if (const Process* process = processes_.find(who_.process(closer))) {
-            origin.closer = who_of(process, Evidence::close).process;
-        }
+        origin.owner = who_of(who_.process(owner), rows.front()->evidence);
+        origin.closer = who_of(who_.process(closer), Evidence::close).process;
         origin.role = role;
         for (const Row* row : rows) {
             origin.created += row->created;

@@ -26,9 +26,11 @@ struct TimeWaitEntry {
 class TimeWaitLedger {
 public:
     /// Keeps at most `max_rows` destinations. Those beyond share one row for each owner, closer and role (raddr null),
-    /// which may be as many again; what is beyond that is counted in left_out(). `processes` outlives the ledger.
-    explicit TimeWaitLedger(const ProcessDirectory& processes, std::size_t max_rows = 10'000)
-        : processes_(processes), max_rows_(max_rows) {}
+    /// which may be as many again; what is beyond that, or of more processes than `max_processes`, is counted in
+    /// left_out(). `processes` outlives the ledger.
+    explicit TimeWaitLedger(const ProcessDirectory& processes, std::size_t max_rows = 10'000,
+                            std::size_t max_processes = std::size_t{1} << 16)
+        : processes_(processes), max_rows_(max_rows), who_(max_processes) {}
 
     /// One more was created in this window.
     void add(const TimeWaitEntry& entry);
@@ -66,7 +68,8 @@ private:
         std::uint64_t lifetime_ns = 0;  // sum
     };
 
-    Key key_of(const TimeWaitEntry& entry);
+    /// nullopt: of a process for which there is no room.
+    std::optional<Key> key_of(const TimeWaitEntry& entry);
     Row* row_for(const TimeWaitEntry& entry);
 
     const ProcessDirectory& processes_;

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers for whole processes: the tracker numbers threads and names apart, a report's row does not. Used from one thread.
+// Numbers for whole processes: the tracker numbers threads and names apart, a report's row does not. It keeps copies, because
+// the tracker forgets. Bounded; used from one thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
+
+#include <tsl/robin_map.h>
 
 #include "report/who.h"
 
@@ -15,38 +20,48 @@ using WhoId = std::uint32_t;
 
 class WhoTable {
 public:
-    /// The same number for each thread of a process.
-    WhoId of(ProcessId id, const ProcessDirectory& processes) {
-        if (id < by_process_.size() && by_process_[id] != 0) {
-            return by_process_[id];
+    explicit WhoTable(std::size_t most = std::size_t{1} << 16) : most_(most) {}
+
+    /// The same number for each thread of a process; 0: not known, it may be described later. nullopt: a process for which
+    /// there is no room.
+    std::optional<WhoId> of(ProcessId id, const ProcessDirectory& processes) {
+        if (const auto found = by_process_.find(id); found != by_process_.end()) {
+            return found->second;
         }
         const Process* process = processes.find(id);
         if (process == nullptr) {
-            return 0;  // it may be described later
+            return 0;
         }
-        const auto [found, fresh] = by_key_.emplace(key_of(process), static_cast<WhoId>(who_.size() + 1));
-        if (fresh) {
-            who_.push_back(id);
+        WhoKey key = key_of(process);
+        auto found = by_key_.find(key);
+        if (found == by_key_.end()) {
+            if (processes_.size() >= most_) {
+                return std::nullopt;
+            }
+            processes_.push_back(*process);
+            processes_.back().thread.clear();
+            found = by_key_.emplace(std::move(key), static_cast<WhoId>(processes_.size())).first;
         }
-        if (id >= by_process_.size()) {
-            by_process_.resize(id + 1);
+        if (by_process_.size() >= most_) {
+            by_process_.clear();  // only saves a look at the key
         }
-        return by_process_[id] = found->second;
+        by_process_[id] = found->second;
+        return found->second;
     }
 
-    /// A process of that number; 0 for 0.
-    ProcessId process(WhoId who) const { return who == 0 ? 0 : who_[who - 1]; }
-    std::size_t size() const { return who_.size(); }
+    /// nullptr for 0; valid until the next of() or clear().
+    const Process* process(WhoId who) const { return who == 0 ? nullptr : &processes_[who - 1]; }
     void clear() {
         by_process_.clear();
         by_key_.clear();
-        who_.clear();
+        processes_.clear();
     }
 
 private:
-    std::vector<WhoId> by_process_;
+    std::size_t most_;
+    tsl::robin_map<ProcessId, WhoId> by_process_;
     std::map<WhoKey, WhoId> by_key_;
-    std::vector<ProcessId> who_;
+    std::vector<Process> processes_;
 };
 
 }  // namespace tcptrail::report
