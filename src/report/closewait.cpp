@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -112,13 +113,27 @@ void CloseWaitReport::heard(const ConnectionRow& row) {
 }
 
 void CloseWaitReport::let_go(const Owner& owner, MonoNs time, std::optional<MonoNs> since) {
-    Left& left = left_[known_process(owner, table_) != nullptr ? owner.process : 0];
+    if (left_.size() >= left_crowded_at_) {
+        forget_left();
+    }
+    Left& left = left_[key_of(known_process(owner, table_))];
     if (!since || time - *since >= leak_stays(older_than_ns_)) {
         left.last = time;
     }
     if (!since || *since < window_from_) {
         ++left.from_before;
     }
+}
+
+void CloseWaitReport::forget_left() {
+    std::set<WhoKey> standing;
+    table_.for_each([&](const track::Connection& connection) {
+        if (connection.state == State::close_wait) {
+            standing.insert(key_of(known_process(connection.owner, table_)));
+        }
+    });
+    std::erase_if(left_, [&](const auto& left) { return !standing.contains(left.first); });
+    left_crowded_at_ = std::max(most_left, 2 * left_.size());
 }
 
 bool CloseWaitReport::matches(const track::Connection& connection, const Facts* facts) const {
@@ -197,10 +212,8 @@ CloseWaitSummary CloseWaitReport::cut(MonoNs from, MonoNs to) {
     summary.window_ns = to > from ? to - from : 0;
     summary.older_than_ns = older_than_ns_;
     std::map<WhoKey, Gathered> by;
-    for (const auto& [process, left] : left_) {
-        Left& all = by[key_of(table_.find(process))].left;  // its threads are several numbers
-        all.last = std::max(all.last, left.last);
-        all.from_before += left.from_before;
+    for (const auto& [key, left] : left_) {
+        by[key].left = left;
     }
     table_.for_each([&](const track::Connection& connection) {
         if (connection.state == State::close_wait) {
@@ -230,11 +243,10 @@ CloseWaitSummary CloseWaitReport::cut(MonoNs from, MonoNs to) {
             return std::tuple(b.leak, b.older, b.now, b.oldest_ns) < std::tuple(a.leak, a.older, a.now, a.oldest_ns);
         });
     for (auto left = left_.begin(); left != left_.end();) {
-        const auto found = by.find(key_of(table_.find(left->first)));
-        if (found == by.end() || found->second.row.now == 0) {
+        if (by.at(left->first).row.now == 0) {
             left = left_.erase(left);  // it holds none any more
         } else {
-            left.value().from_before = 0;
+            left->second.from_before = 0;
             ++left;
         }
     }

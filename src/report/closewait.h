@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -15,7 +16,6 @@
 
 #include <tcptrail/rows.h>
 #include <tcptrail/wire.h>
-#include <tsl/robin_map.h>
 
 #include "report/filter.h"
 #include "report/who.h"
@@ -116,7 +116,10 @@ private:
         std::uint64_t from_before = 0;  // this window let go so many that stood when it began
     };
     struct Gathered;
+    static constexpr std::size_t most_left = std::size_t{1} << 16;
 
+    /// Lets go of those that have no socket in CLOSE_WAIT now.
+    void forget_left();
     void let_go(const Owner& owner, MonoNs time, std::optional<MonoNs> since);
     void gather(const track::Connection& connection, MonoNs from, MonoNs to, std::map<WhoKey, Gathered>& by,
                 CloseWaitSummary& summary) const;
@@ -131,7 +134,8 @@ private:
     MonoNs facts_time_ = 0;
     bool gathering_open_ = false;
     MonoNs window_from_ = 0;
-    tsl::robin_map<ProcessId, Left> left_;  // processes that let some go
+    std::map<WhoKey, Left> left_;  // processes that let some go; copies, because the tracker forgets
+    std::size_t left_crowded_at_ = most_left;
 };
 
 }  // namespace tcptrail::report
