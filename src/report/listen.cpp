@@ -81,6 +81,7 @@ bool comes_first(const ListenerRow& a, const ListenerRow& b) {
 
 std::vector<SynSource> biggest(const std::map<Address, std::uint64_t>& sources) {
     std::vector<SynSource> sorted;
+    sorted.reserve(sources.size());
     for (const auto& [raddr, half_open] : sources) {
         sorted.push_back({raddr, half_open});
     }
@@ -99,21 +100,6 @@ std::string_view name(LimitBy limit) {
         case LimitBy::tcp_max_syn_backlog: return "tcp_max_syn_backlog";
     }
     return "unknown";
-}
-
-std::uint64_t drops_of(const DropFacts& facts) {
-    return std::min(facts.sk_drops, facts.listen_drops);
-}
-
-std::optional<std::uint64_t> overflows_of(const DropFacts& facts) {
-    if (drops_of(facts) == 0 || facts.listen_overflows == 0) {
-        return 0;
-    }
-    if (facts.sees_all && facts.sk_drops_others == 0 && facts.listen_drops <= facts.sk_drops) {
-        return facts.listen_overflows;
-    }
-    const bool adds_up = facts.sk_drops + facts.sk_drops_others == facts.listen_drops;
-    return adds_up && facts.listen_overflows == facts.listen_drops ? std::optional(facts.sk_drops) : std::nullopt;
 }
 
 void ListenReport::take(const tt_head& record) {
@@ -293,10 +279,10 @@ std::optional<ListenSummary> ListenReport::cut() {
         const auto facts = snapshot.namespaces.find(socket.netns);
         ListenerRow row = row_of(socket, part, facts != snapshot.namespaces.end() ? facts->second : unknown);
         row.who = ownership.of(socket);
-        std::set<WhoKey> listed;
+        std::set<std::uint32_t> listed;
         for (const Holder& holder : holders_of(socket.cookie, snapshot)) {
             const Process* const process = table_.find(holder.process);
-            if (process != nullptr && listed.insert(key_of(process)).second) {
+            if (process != nullptr && listed.insert(process->pid).second) {
                 row.holders.push_back(*process);
             }
         }

@@ -19,6 +19,7 @@
 
 #include "report/accept_queue.h"
 #include "report/filter.h"
+#include "report/listen_counts.h"
 #include "report/snapshot.h"
 #include "report/who.h"
 
@@ -26,13 +27,6 @@ namespace tcptrail::report {
 
 enum class LimitBy : std::uint8_t { listen, somaxconn, tcp_max_syn_backlog };
 std::string_view name(LimitBy limit);
-
-/// What went wrong, since some beginning. nullopt: the kernel's counts do not say whose it was.
-struct ListenCounts {
-    std::optional<std::uint64_t> drops;
-    std::optional<std::uint64_t> overflows;    // of the drops: because the accept queue was full
-    std::optional<std::uint64_t> syn_cookies;  // sent
-};
 
 struct SynSource {
     Address raddr{};
@@ -128,18 +122,5 @@ private:
     std::map<GroupKey, std::uint64_t> groups_;
     bool fresh_ = false;  // a snapshot that no report has shown
 };
-
-/// What is known of a listener's share in its namespace's counts.
-struct DropFacts {
-    std::uint64_t sk_drops = 0;         // of this socket: each ListenDrops of it, and more (a refused ACK counts twice)
-    std::uint64_t sk_drops_others = 0;  // of the namespace's other listeners
-    bool sees_all = true;               // no listener is hidden
-    std::uint64_t listen_drops = 0;     // of the namespace
-    std::uint64_t listen_overflows = 0;  // of the namespace; each is one of listen_drops
-};
-/// At most so many: exact where no other listener dropped anything.
-std::uint64_t drops_of(const DropFacts& facts);
-/// nullopt where it cannot be told from the others'.
-std::optional<std::uint64_t> overflows_of(const DropFacts& facts);
 
 }  // namespace tcptrail::report

@@ -26,7 +26,8 @@ public:
     Population of_client() const;
     /// Nobody holds them, and they ended before any trace.
     Population of_nobody() const;
-    int dead_fin_wait2() const;
+    /// Of FIN_WAIT2, those that are time-wait sockets; by the kernel's count.
+    int dead_fin_wait2() const { return dead_fin_wait2_; }
     /// Sockets of the client that its heir holds too.
     int shared() const;
 
@@ -36,6 +37,7 @@ public:
 private:
     const Stage stage_;
     const Cue stands_;
+    int dead_fin_wait2_ = 0;
 };
 
 }  // namespace tcptrail::live

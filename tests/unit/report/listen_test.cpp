@@ -215,6 +215,12 @@ TEST(DropShare, IsTheSocketsOwnWhereAllAddsUp) {
     EXPECT_EQ(report::overflows_of(shared), 8U);
 }
 
+TEST(DropShare, IsNeverTheNamespacesWhereOthersDropToo) {
+    const DropFacts twice{.sk_drops = 12, .sk_drops_others = 2, .listen_drops = 10, .listen_overflows = 10};
+    EXPECT_EQ(report::drops_of(twice), 12U);
+    EXPECT_EQ(report::overflows_of(twice), std::nullopt);
+}
+
 TEST(DropShare, OfOverflowsIsNotKnownOtherwise) {
     const DropFacts mixed{.sk_drops = 8, .sk_drops_others = 2, .listen_drops = 10, .listen_overflows = 4};
     EXPECT_EQ(report::overflows_of(mixed), std::nullopt);
