@@ -200,6 +200,26 @@ std::uint64_t Arena::netstat(const std::string& counter) const {
     throw std::runtime_error("this kernel has no counter " + counter);
 }
 
+std::set<std::uint16_t> Arena::full_fin_wait2() const {
+    std::set<std::uint16_t> ports;
+    std::istringstream lines(read_file(proc_ + "/net/tcp"));
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string slot;
+        std::string local;
+        std::string remote;
+        std::string state;
+        std::string queues;
+        std::string timer;
+        words >> slot >> local >> remote >> state >> queues >> timer;
+        // 05 is FIN_WAIT2; timer 02 is that of a full socket, 03 that of a mini.
+        if (state == "05" && timer.starts_with("02:")) {
+            ports.insert(static_cast<std::uint16_t>(std::stoul(local.substr(local.find(':') + 1), nullptr, 16)));
+        }
+    }
+    return ports;
+}
+
 void Arena::settle(int remaining, int timeout_ms) const {
     // The kernel adds up its CPUs' counts one after another: a single reading may be too low while sockets close.
     for (int waited = 0, calm = 0; calm < 3; waited += 2) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <new>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -54,6 +55,9 @@ public:
     int sockstat(const std::string& key) const;
     /// A counter of the namespace's /proc/net/netstat, as TCPTimeWaitOverflow.
     std::uint64_t netstat(const std::string& counter) const;
+    /// Local ports of the orphans that wait for the peer's FIN as full sockets. The kernel keeps one so, with a timer of its own,
+    /// where the ACK of its FIN met a process that still held its lock (tcp_rcv_state_process); else it leaves a mini.
+    std::set<std::uint16_t> full_fin_wait2() const;
     /// Waits until no full socket but `remaining` is left: after that no transition is under way.
     void settle(int remaining = 0, int timeout_ms = 15000) const;
 
