@@ -119,7 +119,12 @@ std::optional<bool> ConnectionTable::enters_time_wait(const Connection& connecti
         return room && (!may_abort || sent_resets_seen_) ? std::optional(true) : std::nullopt;
     }
     // The hook works and did not see it. With room in the table that cannot be, so its record was lost.
-    return room || counters_.lost_other != 0 ? std::nullopt : std::optional(false);
+    return room || !all_told(connection) ? std::nullopt : std::optional(false);
+}
+
+/// No record about it that is no transition can have been lost: all such losses were told before it was opened.
+bool ConnectionTable::all_told(const Connection& connection) const {
+    return !others_lost_at_ || connection.opened > *others_lost_at_;
 }
 
 /// The row is told, and the connection leaves the table or stands in TIME_WAIT.
@@ -173,7 +178,7 @@ void ConnectionTable::finish(Connection& connection, const tt_close& close) {
     row.before_trace = connection.before_trace;
     row.owner = connection.owner;
     row.closer = connection.closer;
-    row.reason = facts ? track::reason_of(close, resets_of(connection, sent_resets_seen_ && counters_.lost_other == 0))
+    row.reason = facts ? track::reason_of(close, resets_of(connection, sent_resets_seen_ && all_told(connection)))
                        : CloseReason::unknown;
     row.complete = connection.complete;
     row.bound = connection.bound;

@@ -151,6 +151,9 @@ void ConnectionTable::on_start(const tt_start& record) {
 
 /// The kernel counts from the run's start; a reader of its last files tells what was lost in these.
 void ConnectionTable::on_counters(const tt_counters& record) {
+    if (record.lost_other > counters_.lost_other) {
+        others_lost_at_ = record.head.time;
+    }
     counters_ = record;
     if (counters_repeated_) {
         before_ = record;

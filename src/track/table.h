@@ -119,6 +119,7 @@ private:
     void decide(track::Connection& connection, const tt_close& close);
     void finish(track::Connection& connection, const tt_close& close);
     std::optional<bool> enters_time_wait(const track::Connection& connection, const tt_close& close);
+    bool all_told(const track::Connection& connection) const;
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
     void end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred);
@@ -165,6 +166,7 @@ private:
     std::uint64_t incomplete_ = 0;
     std::uint64_t evicted_ = 0;
     tt_counters counters_{};
+    std::optional<MonoNs> others_lost_at_;  // when a growth of counters_.lost_other was last told
     tt_counters before_{};            // what was counted before start()
     bool counters_repeated_ = false;  // the next TT_COUNTERS tells before_, but for `counted`
     bool counted_open_ = false;       // and the one after it tells before_.counted

@@ -143,7 +143,8 @@ void forgive_ignorance(Truth& truth, std::vector<Json>& rows) {
     }
     // Missed transitions are counted, and the rest must be there: nothing is lost in silence.
     if (missed > 0 && count_of(end, "transitions") + missed == expected) {
-        for (const auto& [cookie, trail] : trails) {
+        for (const auto& entry : trails) {
+            const auto& trail = entry.second;
             const auto side = std::find_if(truth.sides.begin(), truth.sides.end(),
                                            [&](const Side& each) { return key_of(each) == trail.key(); });
             if (side != truth.sides.end() && lacks_steps(trail, *side)) {

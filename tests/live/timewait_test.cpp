@@ -76,6 +76,7 @@ using Run = std::function<Truth(Arena&, const TraceBegins&)>;
 
 void expect_exact_ledger(const Run& scene) {
     Arena arena;
+    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");  // else a later connect may take one's port over after a second
     Tracer tracer;
     const Truth truth = scene(arena, [&] {
         tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});

@@ -387,5 +387,15 @@ TEST(Reason, TheResetsOfAnEarlierGenerationAreForgotten) {
     EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::retransmit_timeout));
 }
 
+TEST(Reason, ALostRecordMakesTheConnectionsOfItsTimeUncertainAndNoLaterOnes) {
+    const Facts by_last_ack{.flags = TT_F_OWNED, .close_flags = TT_C_DEAD | TT_C_DONE};
+    Trail& t = trail().connect(B, A).established(1ms).others_lost(1, 1ms);
+    t.fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack);
+    EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::unknown));
+    t.others_lost(1, 1ms);  // told again, not lost again
+    t.connect(C, A).established(1ms).fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack);
+    EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::remote_fin));
+}
+
 }  // namespace
 }  // namespace tcptrail::test

@@ -313,6 +313,13 @@ Trail& Trail::counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t c
     return *this;
 }
 
+Trail& Trail::others_lost(std::uint64_t lost_other, Gap gap) {
+    auto record = make<tt_counters>(TT_COUNTERS);
+    record.lost_other = lost_other;
+    send(record, gap);
+    return *this;
+}
+
 Trail& Trail::snapshot(unsigned what) {
     what_ = what;
     auto record = make<tt_snapshot>(TT_SNAPSHOT);

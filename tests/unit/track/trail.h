@@ -115,6 +115,7 @@ public:
     Trail& tick(Gap gap);
     Trail& end(Gap gap = 1ms);
     Trail& counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t counted);
+    Trail& others_lost(std::uint64_t lost_other, Gap gap = 0ms);
     Trail& snapshot(unsigned what);  // begins
     /// The current socket in the snapshot; the gap may be negative.
     Trail& shows(State state, Gap gap = 0ms, const Shown& shown = {});

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two counts of the calls of inet_sock_set_state that no tracer takes part in: the kernel's (a perf counter) and that of a
+// BPF program of six lines. Where the second falls short, this kernel ran no BPF program at all for some calls, so no tracer
+// can have seen them, and what a test says of such a time says nothing about ours. (Seen on a 6.18 whose host keeps BPF off
+// one process: a softirq that interrupts it runs none either.)
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace tcptrail::live {
+
+class Witness {
+public:
+    /// Counts from now on, on the whole machine. Without the privilege, BPF or tracefs it has nothing to say.
+    Witness();
+    ~Witness();
+    Witness(const Witness&) = delete;
+    Witness& operator=(const Witness&) = delete;
+
+    /// Calls so far for which the kernel ran no BPF program. 0 where it has nothing to say.
+    std::uint64_t unseen() const;
+
+private:
+    struct Counters;
+    std::unique_ptr<Counters> counters_;
+};
+
+}  // namespace tcptrail::live
