@@ -76,7 +76,10 @@ using Run = std::function<Truth(Arena&, const TraceBegins&)>;
 
 void expect_exact_ledger(const Run& scene) {
     Arena arena;
-    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");  // else a later connect may take one's port over after a second
+    // Nothing but its timer ends one: no later connect that takes its port over, and no RST that answers a FIN sent once more
+    // by an impatient timer after the peer was gone.
+    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
+    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
     Tracer tracer;
     const Truth truth = scene(arena, [&] {
         tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});
