@@ -12,7 +12,10 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+/* include/linux/sched.h */
+#define PF_EXITING 0x00000004
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD 0x00200000
 
 /* include/net/tcp_states.h */
 enum {
@@ -242,6 +245,15 @@ struct task_struct {
     struct nsproxy *nsproxy;
     struct files_struct *files;
     struct signal_struct *signal;
+};
+
+/* The number of the system call that the task is in. */
+struct pt_regs {
+#if defined(__TARGET_ARCH_arm64)
+    int syscallno;
+#else
+    unsigned long orig_ax; /* x86 */
+#endif
 };
 
 struct seq_file;

@@ -185,6 +185,9 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
     if (sk->sk_lock.owned) {
         flags |= TT_F_OWNED;
         actor = current_actor(log, now);
+        int closes = new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK || new == TCP_CLOSE;
+        if (closes && only_looks(bpf_get_current_task_btf()))
+            flags |= TT_F_LOOKED;
     }
     if (new == TCP_CLOSE) {
         emit_close(log, sk, old, flags, now, actor);

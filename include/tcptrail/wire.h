@@ -57,6 +57,10 @@ enum tt_flags {
     TT_F_BACKUP = 1 << 1,     /* written by the backup program: the recursion guard kept the main one from it */
     TT_F_HAS_SOCKET = 1 << 2, /* sk->sk_socket was set: a process has, or had until now, a descriptor */
     TT_F_SENT = 1 << 3,       /* TT_RESET: the RST was sent, else received */
+    TT_F_LOOKED = 1 << 3,     /* a transition with TT_F_OWNED: the task was in a system call that looks at files (read,
+                               * readlink, stat, …), as those do that look through /proc/PID/fd or iter/task_file. Such a
+                               * one holds another's file for a moment; when the owner closes it just then, the kernel
+                               * closes the socket in the looker's name */
     TT_F_END = 1 << 4,        /* TT_SNAPSHOT: the end, else the beginning */
     TT_F_KTHREAD = 1 << 5,    /* TT_PROCESS, TT_HOLDER: a kernel thread */
     TT_F_COUNTERS = 1 << 6,   /* TT_NETNS: counters, else settings */

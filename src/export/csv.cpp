@@ -19,7 +19,7 @@ constexpr std::string_view columns =
     "established_us,before_trace,close_reason,time_wait,bytes_sent,bytes_received,retransmits,srtt_us,complete\n";
 
 std::string quoted(std::string_view bytes) {
-    const std::string text = render::valid_utf8(bytes);
+    std::string text = render::valid_utf8(bytes);
     if (text.find_first_of(",\"\r\n") == std::string::npos) {
         return text;
     }

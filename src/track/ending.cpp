@@ -60,9 +60,8 @@ void ConnectionTable::decide(Connection& connection, const tt_close& close) {
     const bool dead_fin_wait2 = enters && (close.close_flags & TT_C_DONE) == 0;
     const State substate = State::fin_wait2;
     const auto old = static_cast<State>(close.step.head.old_state);
-    const bool acted = track::made_by_actor(close.step, &close);
     report(connection, close.step.head.time, old, enters ? State::time_wait : State::close,
-           acted ? processes_.of_actor(close.step.actor) : 0, false, dead_fin_wait2 ? &substate : nullptr);
+           actor_of(connection, close.step, &close), false, dead_fin_wait2 ? &substate : nullptr);
     connection.state = State::close;
     connection.last_time = close.step.head.time;
     connection.in_state_known = true;

@@ -34,6 +34,16 @@ bool ConnectionTable::is_same_process(ProcessId a, ProcessId b) const {
     return one != nullptr && other != nullptr && one->pid == other->pid && one->start_ns == other->start_ns;
 }
 
+/// Who made this transition; 0: the network, or nobody that can be known. Of another's socket a looker is not the closer.
+ProcessId ConnectionTable::actor_of(const Connection& connection, const tt_step& step, const tt_close* close) {
+    if (!track::made_by_actor(step, close)) {
+        return 0;
+    }
+    const ProcessId actor = processes_.of_actor(step.actor);
+    const bool looked = (step.head.flags & TT_F_LOOKED) != 0;
+    return looked && !is_same_process(actor, connection.owner.process) ? ProcessId{0} : actor;
+}
+
 /// A child is its listener's until a process is seen to take it.
 void ConnectionTable::inherit(Connection& child) {
     if (child.owner.process != 0 || child.accepted || child.listener == 0) {
@@ -111,7 +121,10 @@ void ConnectionTable::name_owner(Connection& connection, const tt_step& step, co
     if (unseen && accept_hook_ == HookHeard::not_yet) {
         accept_hook_ = HookHeard::no;
     }
-    const ProcessId actor = processes_.of_actor(step.actor);
+    const ProcessId actor = actor_of(connection, step, close);
+    if (actor == 0 && (step.head.flags & TT_F_LOOKED) != 0) {
+        return;
+    }
     switch (static_cast<State>(step.head.new_state)) {
         case State::syn_sent: connection.owner = {actor, Evidence::connect}; return;
         case State::listen: connection.owner = {actor, Evidence::listen}; return;

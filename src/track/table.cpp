@@ -292,12 +292,11 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     if (close != nullptr && connection->ends.netns == 0) {
         connection->ends.netns = close->netns;
     }
-    const bool acted = track::made_by_actor(step, close);
     name_owner(*connection, step, close);
-    const ProcessId actor = acted ? processes_.of_actor(step.actor) : 0;
+    const ProcessId actor = actor_of(*connection, step, close);
     const bool sends_fin = fresh == State::fin_wait1 || fresh == State::last_ack;
     const bool sends_rst = fresh == State::close && old != State::listen && old != State::syn_sent;
-    if (acted && connection->closer == 0 && (sends_fin || sends_rst)) {
+    if (connection->closer == 0 && (sends_fin || sends_rst)) {
         connection->closer = actor;
     }
     if (connection->in_state_known && connection->span_count < Connection::kSpans && old != State::close &&

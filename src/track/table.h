@@ -110,6 +110,7 @@ private:
     void inherit_queued();
     void share_listener(const track::Connection& child, ProcessId other);
     bool is_same_process(ProcessId a, ProcessId b) const;
+    ProcessId actor_of(const track::Connection& connection, const tt_step& step, const tt_close* close);
     void name_owner(track::Connection& connection, const tt_step& step, const tt_close* close);
     void mark_incomplete(track::Connection& connection);
     void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
@@ -167,9 +168,9 @@ private:
     std::uint64_t evicted_ = 0;
     tt_counters counters_{};
     std::optional<MonoNs> others_lost_at_;  // when a growth of counters_.lost_other was last told
-    tt_counters before_{};            // what was counted before start()
-    bool counters_repeated_ = false;  // the next TT_COUNTERS tells before_, but for `counted`
-    bool counted_open_ = false;       // and the one after it tells before_.counted
+    tt_counters before_{};                  // what was counted before start()
+    bool counters_repeated_ = false;        // the next TT_COUNTERS tells before_, but for `counted`
+    bool counted_open_ = false;             // and the one after it tells before_.counted
     std::map<std::string, std::string, std::less<>> start_settings_;
 
     TransitionRow transition_;  // reused

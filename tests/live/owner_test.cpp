@@ -3,7 +3,9 @@
 // what an owner object holds besides; filters by owner.
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -347,6 +349,55 @@ TEST(Owner, ContainerOfAV1Controller) {
         }
     }
     EXPECT_EQ(found, 1) << output.out << output.err;
+}
+
+/// Whoever looks through /proc/PID/fd or iter/task_file holds each file for a moment. When its owner closes it just then,
+/// the kernel closes the socket in the looker's name: the closer is unknown then, never the looker. Here that moment is as
+/// long as it takes: another process, with the same table of files, waits in read().
+TEST(Owner, ALookerIsNotTheCloser) {
+    REQUIRE_TRACING();
+    Arena arena;
+    Tracer tracer;
+    tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    const Stage stage;
+    const Who server = arena.spawn("tt-server", [&] {
+        const Fd listener = open_listener(stage);
+        const std::vector<Fd> fds = accept_and_greet(listener.get(), 1);
+        stage.to_server.take();
+        put(fds[0].get(), 1);
+        await_eof(fds[0].get());
+    });
+    stage.listening.take();
+    const Who client = arena.spawn("tt-client", [&] {
+        Fd fd = dial_and_note(stage, 0);
+        const auto looker = static_cast<pid_t>(syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+        if (looker < 0) {
+            raise("clone");
+        }
+        if (looker == 0) {
+            char byte = 0;
+            _exit(read(fd.get(), &byte, 1) == 1 ? 0 : 1);
+        }
+        sleep_ms(100);  // it waits now
+        fd.close();
+        sleep_ms(20);
+        stage.to_server.give();
+        wait_for(looker);
+    });
+    arena.join(client);
+    arena.join(server);
+    arena.settle();
+    const Output output = tracer.stop();
+    std::vector<std::pair<std::string, Json>> closers;  // by role
+    for (const Json& row : connections(output.rows())) {
+        const int owner = row["role"] == "active" ? client.pid : server.pid;
+        EXPECT_EQ(row["owner"].value("pid", 0), owner) << row;
+        closers.emplace_back(row["role"], row["closer"].is_null() ? Json() : row["closer"]["pid"]);
+    }
+    std::sort(closers.begin(), closers.end());
+    const std::vector<std::pair<std::string, Json>> truth{{"active", Json()}, {"passive", server.pid}};
+    EXPECT_EQ(closers, truth);
 }
 
 /// From the start to `tracing` in an empty namespace.

@@ -16,7 +16,7 @@ namespace tcptrail::live {
 
 namespace {
 
-/// TCPTRAIL_LIVE_ROUNDS: a slow guest makes do with fewer.
+/// TCPTRAIL_LIVE_ROUNDS: ctest and a slow guest make do with fewer.
 int rounds() {
     const char* const wish = std::getenv("TCPTRAIL_LIVE_ROUNDS");
     return wish != nullptr ? std::atoi(wish) : 5;

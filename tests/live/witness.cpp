@@ -107,7 +107,8 @@ struct Witness::Counters {
         attr.type = PERF_TYPE_TRACEPOINT;
         attr.config = static_cast<std::uint64_t>(id);
         for (long cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); ++cpu) {
-            kernels.emplace_back(static_cast<int>(syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)));
+            kernels.emplace_back(
+                static_cast<int>(syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)));
             if (!kernels.back()) {
                 return false;
             }

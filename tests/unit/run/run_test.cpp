@@ -15,7 +15,6 @@ namespace tcptrail {
 namespace {
 
 using capture::test::Folder;
-using capture::test::read;
 using test::Traffic;
 
 std::vector<std::uint64_t> start_at(std::uint64_t time, const std::string& text) {

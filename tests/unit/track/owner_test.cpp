@@ -30,6 +30,29 @@ TEST(Owner, TheCloserMayBeAnother) {
     EXPECT_EQ(t.who(t.ended().closer), "worker");
 }
 
+/// A process that looked through /proc/PID/fd held the file when its owner closed it.
+TEST(Owner, ALookerIsNeitherCloserNorOwner) {
+    Trail& t = trail().connect(B, A).established(1ms).as(kWorker);
+    t.step(State::fin_wait1, 1ms, kProcess | TT_F_LOOKED).fin_acked(1ms).closed(1ms);
+    EXPECT_EQ(t.who(t.ended().owner), "app/connect");
+    EXPECT_EQ(t.ended().closer, 0u);
+    EXPECT_EQ(t.transitions[2].actor, 0u);
+}
+
+TEST(Owner, ALookerAtASocketThatNobodyIsKnownToHaveIsNotItsOwner) {
+    Trail& t = trail().as(kServer).listen(A).child(A, B).fin_received(1ms).as(kWorker);
+    t.step(State::last_ack, 1ms, kProcess | TT_F_LOOKED).closed(1ms);
+    EXPECT_EQ(t.who(t.ended().owner), "server/inherited");
+    EXPECT_EQ(t.ended().closer, 0u);
+}
+
+/// Another thread of it read from the socket while it was closed.
+TEST(Owner, WhoReadsItsOwnSocketClosesIt) {
+    Trail& t = trail().connect(B, A).established(1ms);
+    t.step(State::fin_wait1, 1ms, kProcess | TT_F_LOOKED).fin_acked(1ms).closed(1ms);
+    EXPECT_EQ(t.who(t.ended().closer), "app");
+}
+
 TEST(Owner, AcceptedUnseenByIoUring) {
     Trail& t = trail().as(kServer).listen(A).child(A, B).as(kWorker).fin_sent(1ms);
     EXPECT_EQ(t.who(t.transitions.back().owner), "worker/close");

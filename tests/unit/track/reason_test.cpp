@@ -390,10 +390,12 @@ TEST(Reason, TheResetsOfAnEarlierGenerationAreForgotten) {
 TEST(Reason, ALostRecordMakesTheConnectionsOfItsTimeUncertainAndNoLaterOnes) {
     const Facts by_last_ack{.flags = TT_F_OWNED, .close_flags = TT_C_DEAD | TT_C_DONE};
     Trail& t = trail().connect(B, A).established(1ms).others_lost(1, 1ms);
-    t.fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack);
+    t.fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack).tick(5ms);
+    ASSERT_EQ(t.endings.size(), 1u);
     EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::unknown));
     t.others_lost(1, 1ms);  // told again, not lost again
-    t.connect(C, A).established(1ms).fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack);
+    t.connect(C, A).established(1ms).fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack).tick(5ms);
+    ASSERT_EQ(t.endings.size(), 2u);
     EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::remote_fin));
 }
 
