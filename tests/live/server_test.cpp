@@ -152,9 +152,8 @@ TEST(Server, CurlAgainstNginxAgreesWithSs) {
         sleep_ms(5);
         open = ss_lines(arena);
         // ss reads the descriptors before the sockets: of one that is new it may know no process yet.
-        std::erase_if(open, [](const SsLine& line) {
-            return line.state != "ESTAB" || line.cookie.empty() || line.pids.empty();
-        });
+        std::erase_if(
+            open, [](const SsLine& line) { return line.state != "ESTAB" || line.cookie.empty() || line.pids.empty(); });
     }
     arena.join(curl);
     arena.settle(1);
