@@ -108,7 +108,11 @@ private:
                 look_.half_open_family = row.family == inet6 ? Family::ipv6 : Family::ipv4;
                 return;
             case State::time_wait: ++(passive ? look_.time_wait_passive : look_.time_wait_active); break;
-            case State::close_wait: look_.close_wait[row.cookie] = {who_of_row(row), row.unread}; break;
+            case State::close_wait: {
+                const bool known = row.last_recv_ms != ~std::uint32_t{0};
+                look_.close_wait[row.cookie] = {who_of_row(row), row.unread, known ? row.last_recv_ms : 0};
+                break;
+            }
             case State::established: add_idle(row); break;
             case State::syn_sent:
             case State::syn_recv:

@@ -74,6 +74,7 @@ struct IdleConnection {
 struct StuckSocket {
     Who who;
     std::uint32_t unread = 0;
+    std::uint32_t quiet_ms = 0;  // since data or FIN last came: it has stood at least so long
 };
 
 struct Look {

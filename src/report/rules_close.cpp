@@ -10,7 +10,8 @@
 namespace tcptrail::report {
 namespace {
 
-constexpr std::uint64_t stuck_from = 10;  // sockets in CLOSE_WAIT all through the window
+constexpr std::uint64_t stuck_from = 10;  // sockets in CLOSE_WAIT all through the window, or as long as this:
+constexpr std::uint32_t stuck_ms = 5000;
 constexpr std::uint64_t stuck_much = 1000;
 constexpr std::uint64_t orphans_from = 1000;     // dead FIN_WAIT2
 constexpr std::uint64_t short_lived_from = 100;  // connections in the window
@@ -25,7 +26,7 @@ struct Stuck {
     Who who;
     std::uint64_t now = 0;
     std::uint64_t before = 0;
-    std::uint64_t stood = 0;   // all through the window
+    std::uint64_t stood = 0;
     std::uint64_t unread = 0;  // of these: with data that the process never read
 };
 
@@ -44,7 +45,7 @@ std::optional<Finding> close_wait_leak(const NetnsEvidence& evidence) {
         Stuck& stuck = row(socket);
         stuck.who = socket.who;
         ++stuck.now;
-        const bool stood = evidence.before->close_wait.contains(cookie);
+        const bool stood = evidence.before->close_wait.contains(cookie) || socket.quiet_ms >= stuck_ms;
         stuck.stood += stood ? 1 : 0;
         stuck.unread += stood && socket.unread > 1 ? 1 : 0;  // the FIN counts one
     }
@@ -65,7 +66,7 @@ std::optional<Finding> close_wait_leak(const NetnsEvidence& evidence) {
     finding.observed = {
         {"owner", worst->who},
         {"now", worst->now},
-        {"stood_all_through", worst->stood},
+        {"stood", worst->stood},
         {"growth_per_s", rounded((static_cast<double>(worst->now) - static_cast<double>(worst->before)) /
                                  std::max(evidence.window_s(), 1e-3))},
         {"with_unread_data", worst->unread}};

@@ -61,7 +61,7 @@ TEST(Doctor, CloseWaitLeak) {
     EXPECT_EQ(finding["severity"], "medium");
     EXPECT_EQ(finding["observed"]["owner"]["pid"], ill.who.pid);
     EXPECT_EQ(finding["observed"]["now"], 15);
-    EXPECT_EQ(finding["observed"]["stood_all_through"], 12);
+    EXPECT_EQ(finding["observed"]["stood"], 12);
     EXPECT_EQ(finding["observed"]["with_unread_data"], 0);
 }
 

@@ -265,6 +265,17 @@ const std::vector<Case>& cases() {
                  e.now.close_wait[cookie + 91] = {app(), 1};
              }
          }},
+        {"medium close_wait_leak",  // begun within the window
+         [](E& e) {
+             for (std::uint64_t cookie = 1; cookie <= 10; ++cookie) {
+                 e.now.close_wait[cookie] = {app(), 1, 5000};
+             }
+         },
+         [](E& e) {
+             for (std::uint64_t cookie = 1; cookie <= 100; ++cookie) {
+                 e.now.close_wait[cookie] = {app(), 1, cookie < 10 ? 5000U : 4999U};
+             }
+         }},
         {"low fin_wait2_orphans", [](E& e) { e.now.dead_fin_wait2 = 1000; }, [](E& e) { e.now.dead_fin_wait2 = 999; }},
         {"low connections_not_reused", [](E& e) { live_for(ended(e, 200, CloseReason::local_fin), 500'000'000); },
          [](E& e) { live_for(ended(e, 200, CloseReason::local_fin), 1'500'000'000); }},
