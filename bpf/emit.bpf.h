@@ -19,7 +19,18 @@ struct {
     __uint(value_size, sizeof(struct tt_log) + 4096 + TT_LOG_SLACK);
 } logs SEC(".maps");
 
-/* The cookie of the listener that a socket is, or was cloned from. The clone is made before the child's first event. */
+/* The cookies of listeners by what they listen on: their children are told by their own address. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, TT_LISTENING);
+    __type(key, struct tt_listening);
+    __type(value, __u64);
+} listening SEC(".maps");
+
+/*
+ * The cookie of the listener that a socket is, or was cloned from, where `listening` cannot tell: a copy for each child costs
+ * the kernel two allocations, a tenth of what a short connection takes. It is made before the child's first event.
+ */
 struct {
     __uint(type, BPF_MAP_TYPE_SK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
@@ -39,6 +50,38 @@ const volatile __u32 forget_processes; /* renames are not seen: an actor is news
  * this, Preamble::process_slots as many as KNOWN_SLOTS. So after each so many all are news again, the ones that live on too. */
 #define TOLD_AT_MOST 16384
 struct tt_told told;
+
+static __always_inline struct tt_listening listening_at(const struct sock_common *skc, __u16 lport) {
+    struct tt_listening at = {};
+    __u8 remote[16];
+    at.netns = skc->skc_net.net->ns.inum;
+    at.lport = lport;
+    at.family = skc->skc_family;
+    read_addresses(at.laddr, remote, skc);
+    return at;
+}
+
+/* BPF_NOEXIST: a listen() that fails for want of the address shows LISTEN too, for a moment. */
+static __always_inline void note_listener(struct sock *sk, __u64 cookie, __u16 lport, int alone) {
+    if (alone) {
+        struct tt_listening at = listening_at(&sk->__sk_common, lport);
+        if (bpf_map_update_elem(&listening, &at, &cookie, BPF_NOEXIST) == 0)
+            return;
+        __u64 *known = bpf_map_lookup_elem(&listening, &at);
+        if (known && *known == cookie)
+            return;
+    }
+    struct tt_origin *own = bpf_sk_storage_get(&origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+    if (own)
+        own->listener = cookie;
+}
+
+static __always_inline void forget_listener(struct sock *sk, __u64 cookie, __u16 lport) {
+    struct tt_listening at = listening_at(&sk->__sk_common, lport);
+    __u64 *known = bpf_map_lookup_elem(&listening, &at);
+    if (known && *known == cookie)
+        bpf_map_delete_elem(&listening, &at);
+}
 
 #define COUNT(log, counter) __sync_fetch_and_add(&(log)->counter, 1)
 

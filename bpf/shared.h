@@ -8,9 +8,18 @@
 #define TT_MAX_CPUS 1024 /* a power of two; more CPUs share slots, which costs duplicates and loses nothing */
 #define TT_MAX_NETNS 16
 
+/* Where a listener is found that is alone there: neither of a SO_REUSEPORT group nor bound to a device. */
+struct tt_listening {
+    tt_u32 netns; /* inode number */
+    tt_u16 lport; /* host order */
+    tt_u16 family;
+    tt_u8 laddr[16]; /* as in tt_open; all zero: any */
+};
+#define TT_LISTENING 4096 /* at most; a listener beyond has a tt_origin */
+
 /* Per socket: BPF_MAP_TYPE_SK_STORAGE, copied from a listener to its children. */
 struct tt_origin {
-    tt_u64 listener;       /* its cookie */
+    tt_u64 listener;       /* its cookie; 0: look into the listeners' map */
     tt_u32 unaccepted_end; /* the connection ended before a process had it: TT_DESTROY is wanted */
     tt_u32 pad;
 };

@@ -85,11 +85,25 @@ static __always_inline __u64 listener_of(struct sock *sk) {
     return found ? found->listener : 0;
 }
 
+/* Of a socket that was just born of it. */
+static __always_inline __u64 parent_of(struct sock *child) {
+    __u64 listener = listener_of(child);
+    if (listener)
+        return listener;
+    struct tt_listening at = listening_at(&child->__sk_common, child->__sk_common.skc_num);
+    __u64 *found = bpf_map_lookup_elem(&listening, &at);
+    if (!found) {
+        __builtin_memset(at.laddr, 0, sizeof(at.laddr));
+        found = bpf_map_lookup_elem(&listening, &at);
+    }
+    return found ? *found : 0;
+}
+
 static __always_inline void emit_open(struct tt_log *log, struct sock *sk, int old, int new, __u8 flags, __u64 now,
                                       __u64 actor) {
     __u64 listener = 0;
     if (old == TCP_LISTEN || old == TCP_SYN_RECV)
-        listener = listener_of(sk);
+        listener = parent_of(sk);
     struct tt_open *open = reserve_transition(log, sizeof(*open));
     if (!open)
         return;
@@ -126,6 +140,8 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int 
             __sync_fetch_and_add(&shared.ends_awaited, 1);
         }
     }
+    if (old == TCP_LISTEN)
+        forget_listener(sk, sock_cookie(sk), lport);
     if (shared.addresses)
         emit_endpoint(log, sk, lport, now);
     struct tt_close *close = reserve_transition(log, sizeof(*close));
@@ -194,9 +210,8 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
         return;
     }
     if (new == TCP_LISTEN) {
-        struct tt_origin *own = bpf_sk_storage_get(&origin, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-        if (own)
-            own->listener = sock_cookie(sk);
+        int alone = !BPF_CORE_READ_BITFIELD(sk, __sk_common.skc_reuseport) && !sk->__sk_common.skc_bound_dev_if;
+        note_listener(sk, sock_cookie(sk), sk->__sk_common.skc_num, alone);
     }
     if (old == TCP_CLOSE || old == TCP_LISTEN || (old == TCP_SYN_RECV && !shared.child_complete) || shared.addresses) {
         emit_open(log, sk, old, new, flags, now, actor);
