@@ -154,7 +154,7 @@ private:
         }
         const Destination to{row.family == inet6 ? Family::ipv6 : Family::ipv4, address_of(row.laddr),
                              address_of(row.raddr), row.rport};
-        PortUse& use = look_.destinations[to];
+        PortsTowards& use = look_.destinations[to];
         if (time_wait) {
             ++use.time_wait;
             const std::uint32_t delay =

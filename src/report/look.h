@@ -44,7 +44,7 @@ struct Holding {
 };
 
 /// The local ports of the range that are taken towards a destination.
-struct PortUse {
+struct PortsTowards {
     std::uint64_t live = 0;
     std::uint64_t time_wait = 0;
     std::uint64_t young_time_wait = 0;  // of these: not yet old enough for tcp_tw_reuse, or still waiting for a FIN
@@ -84,7 +84,7 @@ struct Look {
     std::map<std::string, std::int64_t> counters;
     std::map<State, std::uint64_t> states;  // as the kernel counts them: a dead FIN_WAIT2 is a FIN_WAIT2
     std::vector<ListenerFacts> listeners;
-    std::map<Destination, PortUse> destinations;
+    std::map<Destination, PortsTowards> destinations;
     std::map<std::uint16_t, LocalPort> local_ports;  // those that a listener has or had
     std::uint64_t bound_in_range = 0;                // ports of the range that processes chose: no connect() gets them
     std::uint64_t time_wait_active = 0;

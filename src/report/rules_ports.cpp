@@ -26,7 +26,7 @@ constexpr const char* not_recycle = "tcp_tw_recycle: gone since Linux 4.12";
 /// How the ports towards one destination stand.
 struct Pressure {
     const Destination* to = nullptr;
-    const PortUse* use = nullptr;
+    const PortsTowards* use = nullptr;
     std::uint64_t ports = 0;     // that connect() may choose from
     std::uint64_t blocking = 0;  // that it cannot take
     double opens_per_s = 0;
@@ -45,11 +45,11 @@ struct Pressure {
     }
 };
 
-std::uint64_t blocking(const PortUse& use, bool reused) {
+std::uint64_t blocking(const PortsTowards& use, bool reused) {
     return use.live + (reused ? use.young_time_wait : use.time_wait);
 }
 
-Pressure pressure_on(const NetnsEvidence& evidence, std::uint64_t ports, const Destination& to, const PortUse& use) {
+Pressure pressure_on(const NetnsEvidence& evidence, std::uint64_t ports, const Destination& to, const PortsTowards& use) {
     Pressure pressure;
     pressure.to = &to;
     pressure.use = &use;
@@ -82,7 +82,7 @@ Pressure pressure_on(const NetnsEvidence& evidence, std::uint64_t ports, const D
     return pressure;
 }
 
-std::vector<Facts> holders_of(const PortUse& use) {
+std::vector<Facts> holders_of(const PortsTowards& use) {
     std::vector<Holding> sorted;
     for (const auto& [key, holding] : use.holders) {
         sorted.push_back(holding);
@@ -201,7 +201,7 @@ std::optional<Finding> ports_exhausted(const NetnsEvidence& evidence) {
                             {"available", capacity(evidence)},
                             {"failed_connects", failed}};
         const Destination to{group->family, {}, group->raddr, group->rport};
-        const PortUse none;
+        const PortsTowards none;
         advise(evidence, pressure_on(evidence, capacity(evidence), to, none), finding);
     }
     finding.observed.insert(finding.observed.begin(), {"owner", group->who});

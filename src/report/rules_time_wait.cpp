@@ -54,8 +54,8 @@ std::optional<Finding> overflow(const NetnsEvidence& evidence) {
 }
 
 /// The destination whose ports TIME_WAIT takes most of.
-const PortUse* most_waiting(const NetnsEvidence& evidence, const Destination*& to) {
-    const PortUse* most = nullptr;
+const PortsTowards* most_waiting(const NetnsEvidence& evidence, const Destination*& to) {
+    const PortsTowards* most = nullptr;
     for (const auto& [each, use] : evidence.now.destinations) {
         if (most == nullptr || use.time_wait > most->time_wait) {
             most = &use;
@@ -67,7 +67,7 @@ const PortUse* most_waiting(const NetnsEvidence& evidence, const Destination*& t
 
 std::optional<Finding> reuse_would_help(const NetnsEvidence& evidence) {
     const Destination* to = nullptr;
-    const PortUse* use = most_waiting(evidence, to);
+    const PortsTowards* use = most_waiting(evidence, to);
     if (use == nullptr || reuses_time_wait(evidence, to->raddr, to->family) ||
         setting(evidence, "net.ipv4.tcp_tw_reuse", 2) == 1 || part(use->time_wait, capacity(evidence)) < pressing) {
         return std::nullopt;

@@ -59,7 +59,7 @@ void grow(NetnsEvidence& evidence, const std::string& name, std::int64_t by) {
 /// Ports towards 10.0.0.9:80: `before` were in use when the window began, all in TIME_WAIT.
 void ports_taken(NetnsEvidence& evidence, std::uint64_t before, std::uint64_t now, const Address& to = far_away) {
     const Destination destination{Family::ipv4, here, to, 80};
-    PortUse use;
+    PortsTowards use;
     use.time_wait = before;
     evidence.before->destinations[destination] = use;
     use.time_wait = now;
