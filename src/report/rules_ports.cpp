@@ -49,7 +49,8 @@ std::uint64_t blocking(const PortsTowards& use, bool reused) {
     return use.live + (reused ? use.young_time_wait : use.time_wait);
 }
 
-Pressure pressure_on(const NetnsEvidence& evidence, std::uint64_t ports, const Destination& to, const PortsTowards& use) {
+Pressure pressure_on(const NetnsEvidence& evidence, std::uint64_t ports, const Destination& to,
+                     const PortsTowards& use) {
     Pressure pressure;
     pressure.to = &to;
     pressure.use = &use;
