@@ -140,7 +140,7 @@ void Run::cut_intervals(MonoNs time) {
         return;
     }
     const auto step = static_cast<std::uint64_t>(options_.interval->count());
-    constexpr std::uint64_t most_empty = 1'000'000;  // beyond that nothing happened for long: one window for all of it
+    constexpr std::uint64_t most_empty = 10'000;  // beyond that nothing happened for long: one window for all of it
     if (time > cut_from() && (time - cut_from()) / step > most_empty) {
         cut(cut_from() + (time - cut_from()) / step * step);
     }
