@@ -144,7 +144,7 @@ void Run::cut_intervals(MonoNs time) {
     if (time > cut_from() && (time - cut_from()) / step > most_empty) {
         cut(cut_from() + (time - cut_from()) / step * step);
     }
-    while (time >= cut_from() + step) {
+    while (time > cut_from() && time - cut_from() >= step) {  // not cut_from() + step: a damaged time is near 2^64
         cut(cut_from() + step);
         if (output_.is_full() && !flush_()) {
             return;

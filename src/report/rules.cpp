@@ -29,7 +29,8 @@ std::vector<Rule> all_rules() {
 std::vector<Finding> diagnose(const std::vector<NetnsEvidence>& evidence) {
     std::vector<Finding> findings;
     std::set<std::pair<std::uint32_t, std::string_view>> told;
-    for (const Rule& rule : all_rules()) {
+    static const std::vector<Rule> rules = all_rules();
+    for (const Rule& rule : rules) {
         for (const NetnsEvidence& netns : evidence) {
             if (std::any_of(rule.told_by.begin(), rule.told_by.end(), [&](std::string_view other) {
                     return told.contains({netns.netns, other});
