@@ -74,12 +74,16 @@ std::map<Origin, int> read_origins(const Json& report) {
 
 using Run = std::function<Truth(Arena&, const TraceBegins&)>;
 
-void expect_exact_ledger(const Run& scene) {
-    Arena arena;
-    // Nothing but its timer ends one: no later connect that takes its port over, and no RST that answers a FIN sent once more
-    // by an impatient timer after the peer was gone.
+/// Nothing but its timer ends a TIME_WAIT: no later connect that takes its port over, and no RST that answers a FIN sent once
+/// more by an impatient timer after the peer was gone.
+void let_timers_alone_end(Arena& arena) {
     arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
     arena.sysctl("net/ipv4/tcp_rfc1337", "1");
+}
+
+void expect_exact_ledger(const Run& scene) {
+    Arena arena;
+    let_timers_alone_end(arena);
     Tracer tracer;
     const Truth truth = scene(arena, [&] {
         tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});
@@ -145,6 +149,7 @@ TEST(TimeWait, OlderOnesAreCountedApart) {
     REQUIRE_TRACING();
     REQUIRE_COMMAND("timewait");
     Arena arena;
+    let_timers_alone_end(arena);
     client_closes_first(
         arena, [] {}, 300);
     Tracer tracer;
@@ -165,6 +170,7 @@ TEST(TimeWait, OverflowIsCountedNotGuessed) {
     REQUIRE_TRACING();
     REQUIRE_COMMAND("timewait");
     Arena arena;
+    let_timers_alone_end(arena);
     arena.sysctl("net/ipv4/tcp_max_tw_buckets", "10");
     Tracer tracer;
     tracer.start({"timewait", "--json", "--netns", std::to_string(arena.inode())});
