@@ -23,12 +23,14 @@ void in_both(Ward& ward, const std::function<void(Arena&)>& action) {
 
 /// TIME_WAITs of connects, older than the window.
 void older_clients(Arena& arena, int connections) {
+    arena.sysctl("net/ipv4/tcp_rfc1337", "1");  // no late RST ends one
     serve(arena);
     arena.join(arena.spawn("tt-client", [connections] { come_and_go(connections); }));
 }
 
 /// TIME_WAITs of a listener, which stands; older than the window.
 void older_servers(Arena& arena, int connections) {
+    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
     serve_and_close(arena);
     arena.join(arena.spawn("tt-client", [connections] {
         for (int i = 0; i < connections; ++i) {

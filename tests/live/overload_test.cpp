@@ -139,8 +139,8 @@ TEST(Overload, IsCountedExactlyAndEnds) {
         ASSERT_EQ(rows.size(), 1U) << key_of(side.tuple);
         // The first of them found room to the end. Where LISTEN -> SYN_RECV is only counted, SYN_RECV has no beginning.
         const std::size_t unseen = side.role == Role::passive && !kernel_shows_syn_recv() ? 1 : 0;
-        const bool whole =
-            rows[0].at("states").size() + unseen == side.steps.size() - 1 && rows[0]["close_reason"] != "unknown";
+        // Its reason may be unknown all the same: a record that is no transition, of a RST, may have been lost.
+        const bool whole = rows[0].at("states").size() + unseen == side.steps.size() - 1;
         EXPECT_EQ(rows[0].at("complete").get<bool>(), whole) << rows[0];
         touched_rows += whole ? 0 : 1;
     }
