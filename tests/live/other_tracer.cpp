@@ -13,6 +13,11 @@
 
 namespace tcptrail::live {
 
+bool mount_tracefs_apart() {
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+           mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) == 0;
+}
+
 OtherTracer::OtherTracer(const std::string& program) {
     if (!have_program(program)) {
         return;
@@ -24,10 +29,7 @@ OtherTracer::OtherTracer(const std::string& program) {
     from_ = Fd(ends[0]);
     pid_ = fork();
     if (pid_ == 0) {
-        // It wants tracefs; the host need not have it mounted, and we do not mount it there.
-        unshare(CLONE_NEWNS);
-        mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-        mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr);
+        (void)mount_tracefs_apart();
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);  // "lost N events"
         close(ends[0]);

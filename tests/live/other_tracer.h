@@ -10,6 +10,9 @@
 
 namespace tcptrail::live {
 
+/// For this process alone: the host need not have tracefs mounted, and we do not mount it there.
+bool mount_tracefs_apart();
+
 class OtherTracer {
 public:
     /// Starts `program` and waits for its heading; available() is false where it is not installed or does not start.

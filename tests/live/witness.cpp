@@ -3,8 +3,6 @@
 
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "other_tracer.h"
 #include "sockets.h"
 
 namespace tcptrail::live {
@@ -40,8 +39,7 @@ int tracepoint_id() {
     const pid_t child = fork();
     if (child == 0) {
         int id = 0;
-        if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-            mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) == 0) {
+        if (mount_tracefs_apart()) {
             id = std::atoi(read_file(std::string("/sys/kernel/tracing/events/sock/") + kName + "/id").c_str());
         }
         const auto written = write(to.get(), &id, sizeof id);
