@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How connections end: the verdict, TIME_WAIT, and what still waits for one more fact.
 #include <algorithm>
+#include <utility>
 
 #include "table.h"
 
@@ -21,6 +22,8 @@ constexpr std::uint32_t kNotKnown = ~std::uint32_t{0};
 constexpr std::uint64_t kResetFollows = 2'000'000;
 /// A process that was held up between taking a connection and its accept's return.
 constexpr std::uint64_t kAcceptReturns = 100'000'000;
+/// The time-wait socket can be found before its full socket makes its last step, in the same softirq or system call.
+constexpr std::uint64_t kLastStepFollows = 10'000'000;
 
 track::Resets resets_of(const Connection& connection, bool all_seen) {
     return {.sent = connection.reset_sent,
@@ -277,6 +280,11 @@ void ConnectionTable::release(std::uint64_t cookie) {
 
 void ConnectionTable::advance(MonoNs now) {
     now_ = now;
+    while (!unseen_due_.empty() && unseen_due_.front().head.time + kLastStepFollows <= now) {
+        const tt_socket row = unseen_due_.front();
+        unseen_due_.pop_front();
+        end_unseen(row);
+    }
     while (!undecided_due_.empty() && undecided_due_.front().at <= now) {
         const std::uint64_t cookie = undecided_due_.front().cookie;
         undecided_due_.pop_front();
@@ -329,6 +337,9 @@ void ConnectionTable::on_timewait(const tt_timewait& record) {
 }
 
 void ConnectionTable::on_end() {
+    for (const tt_socket& row : std::exchange(unseen_due_, {})) {
+        end_unseen(row);
+    }
     std::vector<std::uint64_t> cookies;
     cookies.reserve(held_.size() + undecided_.size());
     for (const auto& entry : undecided_) {

@@ -51,7 +51,7 @@ void ConnectionTable::on_socket(const tt_socket& row) {
         }
         if (state == State::time_wait && connection->state != State::time_wait && !connection->held &&
             row.head.time > connection->last_time) {
-            end_unseen(*connection, row);
+            unseen_due_.push_back(row);
             return;
         }
         if (state != State::time_wait && connection->state != State::time_wait && connection->state != state &&
@@ -94,8 +94,13 @@ void ConnectionTable::on_socket(const tt_socket& row) {
     adopt(*connection, open);
 }
 
-/// Its last transitions were lost: it stands in TIME_WAIT.
-void ConnectionTable::end_unseen(Connection& connection, const tt_socket& row) {
+/// It stood in TIME_WAIT when a snapshot was taken. Nothing told of its end since: its last transitions were lost.
+void ConnectionTable::end_unseen(const tt_socket& row) {
+    Connection* const found = find_connection(row.cookie);
+    if (found == nullptr || found->held || found->state == State::time_wait || found->last_time >= row.head.time) {
+        return;
+    }
+    Connection& connection = *found;
     mark_incomplete(connection);
     tt_close close{};
     close.step.head.time = row.head.time;

@@ -127,7 +127,7 @@ private:
     void end_reused(const track::Connection& connection, MonoNs time);
     void release(std::uint64_t cookie);
     void advance(MonoNs now);
-    void end_unseen(track::Connection& connection, const tt_socket& row);
+    void end_unseen(const tt_socket& row);
     void sweep(std::uint32_t netns);
 
     TrackObserver& observer_;
@@ -143,6 +143,7 @@ private:
     std::deque<Deadline> undecided_due_;
     std::deque<Deadline> holds_;  // for a RST
     std::deque<Deadline> accepts_due_;
+    std::deque<tt_socket> unseen_due_;                    // in TIME_WAIT for a snapshot; the stream has not told so far
     std::deque<Deadline> expiries_;                       // TIME_WAIT
     std::multimap<MonoNs, std::uint64_t> slow_expiries_;  // the dead FIN_WAIT2 kind: each has its own time-out
     tsl::robin_map<std::uint64_t, MonoNs> ended_;         // since the snapshot under way began

@@ -80,7 +80,7 @@ TEST(Sweep, AfterALossEndsWhatIsGone) {
 
 TEST(Sweep, WhatIsFoundInTimeWaitHasEndedUnseen) {
     Trail& t = trail().nothing_before().connect(B, A).established(5ms).lose().fin_sent(1ms).lose().fin_acked(1ms);
-    t.lose().closed(1ms).tick(1ms).snapshot(kResync).shows(State::time_wait).snapshot_end();
+    t.lose().closed(1ms).tick(1ms).snapshot(kResync).shows(State::time_wait).snapshot_end().tick(10ms);
     EXPECT_FALSE(t.ended().complete);
     EXPECT_EQ(t.ended().reason, CloseReason::unknown);
     EXPECT_EQ(t.table().size(), 1u);
@@ -89,6 +89,17 @@ TEST(Sweep, WhatIsFoundInTimeWaitHasEndedUnseen) {
     EXPECT_EQ(t.table().size(), 0u);
     EXPECT_EQ(t.endings.size(), 1u);
     EXPECT_EQ(t.table().trace_end().incomplete_connections, 1u);
+}
+
+/// The kernel makes the time-wait socket first, and then the last transition of the full one.
+TEST(Sweep, WhatIsFoundInTimeWaitMayBeAboutToTellItsEnd) {
+    Trail& t = trail().nothing_before().connect(B, A).established(5ms).fin_sent(1ms).fin_acked(1ms);
+    t.snapshot(kResync).shows(State::time_wait).snapshot_end().closed(1ms).tick(1s);
+    ASSERT_EQ(t.endings.size(), 1u);
+    EXPECT_TRUE(t.ended().complete);
+    EXPECT_EQ(t.ended().reason, CloseReason::local_fin);
+    EXPECT_EQ(t.ended().time_wait, true);
+    EXPECT_EQ(t.table().trace_end().incomplete_connections, 0u);
 }
 
 TEST(Sweep, SparesWhatIsShownAndWhatIsYounger) {
