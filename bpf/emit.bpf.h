@@ -51,10 +51,11 @@ const volatile __u32 forget_processes; /* renames are not seen: an actor is news
 #define TOLD_AT_MOST 16384
 struct tt_told told;
 
-static __always_inline struct tt_listening listening_at(const struct sock_common *skc, __u16 lport) {
+static __always_inline struct tt_listening listening_at(const struct sock_common *skc, const struct net *net,
+                                                        __u16 lport) {
     struct tt_listening at = {};
     __u8 remote[16];
-    at.netns = skc->skc_net.net->ns.inum;
+    at.netns = net->ns.inum;
     at.lport = lport;
     at.family = skc->skc_family;
     read_addresses(at.laddr, remote, skc);
@@ -62,9 +63,10 @@ static __always_inline struct tt_listening listening_at(const struct sock_common
 }
 
 /* BPF_NOEXIST: a listen() that fails for want of the address shows LISTEN too, for a moment. */
-static __always_inline void note_listener(struct sock *sk, __u64 cookie, __u16 lport, int alone) {
+static __always_inline void note_listener(struct sock *sk, const struct net *net, __u64 cookie, __u16 lport,
+                                          int alone) {
     if (alone) {
-        struct tt_listening at = listening_at(&sk->__sk_common, lport);
+        struct tt_listening at = listening_at(&sk->__sk_common, net, lport);
         if (bpf_map_update_elem(&listening, &at, &cookie, BPF_NOEXIST) == 0)
             return;
         __u64 *known = bpf_map_lookup_elem(&listening, &at);
@@ -76,8 +78,8 @@ static __always_inline void note_listener(struct sock *sk, __u64 cookie, __u16 l
         own->listener = cookie;
 }
 
-static __always_inline void forget_listener(struct sock *sk, __u64 cookie, __u16 lport) {
-    struct tt_listening at = listening_at(&sk->__sk_common, lport);
+static __always_inline void forget_listener(struct sock *sk, const struct net *net, __u64 cookie, __u16 lport) {
+    struct tt_listening at = listening_at(&sk->__sk_common, net, lport);
     __u64 *known = bpf_map_lookup_elem(&listening, &at);
     if (known && *known == cookie)
         bpf_map_delete_elem(&listening, &at);

@@ -42,7 +42,8 @@ static __always_inline void read_full_socket(struct tt_socket *row, struct tcp_s
         row->syn_qlen = tp->inet_conn.icsk_accept_queue.qlen.counter;
         row->syn_young = tp->inet_conn.icsk_accept_queue.young.counter;
         row->last_recv_ms = since_syn_cookie(sk, tp);
-        note_listener(sk, row->cookie, row->head.lport, !row->reuseport && !sk->__sk_common.skc_bound_dev_if);
+        note_listener(sk, sk->__sk_common.skc_net.net, row->cookie, row->head.lport,
+                      !row->reuseport && !sk->__sk_common.skc_bound_dev_if);
         return;
     }
     struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);

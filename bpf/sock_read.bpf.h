@@ -53,10 +53,10 @@ static __always_inline __u64 actor_id(__u64 start_boottime, __u32 tid) {
 }
 
 static __always_inline void read_process(struct tt_process *out, struct task_struct *task) {
-    struct task_struct *leader = task->group_leader;
+    struct task_struct *leader = BPF_CORE_READ(task, group_leader);
     out->id = actor_id(task->start_boottime, task->pid);
-    out->start_ns = leader->start_boottime;
-    out->cgroup = task->cgroups->dfl_cgrp->kn->id;
+    out->start_ns = BPF_CORE_READ(leader, start_boottime);
+    out->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
     out->tgid = task->tgid;
     out->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum); /* nsproxy is NULL in a dying task */
     bpf_core_read(out->comm, TT_COMM, &leader->comm);

@@ -26,14 +26,14 @@ static __always_inline int has_port(const __u64 *set, __u16 port) {
     return set[port >> 6] >> (port & 63) & 1;
 }
 
-static __always_inline int wanted(struct sock *sk, int old, int new) {
+static __always_inline int wanted(struct sock *sk, const struct net *net, int old, int new) {
     if (filter.families) {
         __u32 bit = sk->__sk_common.skc_family == AF_INET ? 1 : 2;
         if (!(filter.families & bit))
             return 0;
     }
     if (filter.netns_count) {
-        __u32 inum = sk->__sk_common.skc_net.net->ns.inum;
+        __u32 inum = net->ns.inum;
         int found = 0;
 #pragma unroll
         for (__u32 i = 0; i < TT_MAX_NETNS; i++)
@@ -73,8 +73,8 @@ static __always_inline struct tt_head step_head(struct sock *sk, __u16 size, __u
     return head;
 }
 
-static __always_inline void fill_endpoint(struct tt_open *open, struct sock *sk) {
-    open->netns = sk->__sk_common.skc_net.net->ns.inum;
+static __always_inline void fill_endpoint(struct tt_open *open, struct sock *sk, const struct net *net) {
+    open->netns = net->ns.inum;
     open->family = sk->__sk_common.skc_family;
     open->rport = bpf_ntohs(sk->__sk_common.skc_dport);
     read_addresses(open->laddr, open->raddr, &sk->__sk_common);
@@ -86,11 +86,11 @@ static __always_inline __u64 listener_of(struct sock *sk) {
 }
 
 /* Of a socket that was just born of it. */
-static __always_inline __u64 parent_of(struct sock *child) {
+static __always_inline __u64 parent_of(struct sock *child, const struct net *net) {
     __u64 listener = listener_of(child);
     if (listener)
         return listener;
-    struct tt_listening at = listening_at(&child->__sk_common, child->__sk_common.skc_num);
+    struct tt_listening at = listening_at(&child->__sk_common, net, child->__sk_common.skc_num);
     __u64 *found = bpf_map_lookup_elem(&listening, &at);
     if (!found) {
         __builtin_memset(at.laddr, 0, sizeof(at.laddr));
@@ -99,35 +99,36 @@ static __always_inline __u64 parent_of(struct sock *child) {
     return found ? *found : 0;
 }
 
-static __always_inline void emit_open(struct tt_log *log, struct sock *sk, int old, int new, __u8 flags, __u64 now,
-                                      __u64 actor) {
+static __always_inline void emit_open(struct tt_log *log, struct sock *sk, const struct net *net, int old, int new,
+                                      __u8 flags, __u64 now, __u64 actor) {
     __u64 listener = 0;
     if (old == TCP_LISTEN || old == TCP_SYN_RECV)
-        listener = parent_of(sk);
+        listener = parent_of(sk, net);
     struct tt_open *open = reserve_transition(log, sizeof(*open));
     if (!open)
         return;
     fill_step(&open->step, sk, now, actor);
-    fill_endpoint(open, sk);
+    fill_endpoint(open, sk, net);
     open->listener = listener;
     commit(&open->step.head, step_head(sk, sizeof(*open), TT_OPEN, flags, old, new));
 }
 
-static __always_inline void emit_endpoint(struct tt_log *log, struct sock *sk, __u16 lport, __u64 now) {
+static __always_inline void emit_endpoint(struct tt_log *log, struct sock *sk, const struct net *net, __u16 lport,
+                                          __u64 now) {
     __u64 listener = listener_of(sk);
     struct tt_open *open = reserve(log, sizeof(*open));
     if (!open)
         return;
     fill_step(&open->step, sk, now, 0);
-    fill_endpoint(open, sk);
+    fill_endpoint(open, sk, net);
     open->listener = listener;
     struct tt_head head = make_head(sizeof(*open), TT_ENDPOINT, 0);
     head.lport = lport;
     commit(&open->step.head, head);
 }
 
-static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int old, __u8 flags, __u64 now,
-                                       __u64 actor) {
+static __always_inline void emit_close(struct tt_log *log, struct sock *sk, const struct net *net, int old, __u8 flags,
+                                       __u64 now, __u64 actor) {
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
     if (!tp)
         return;
@@ -141,14 +142,13 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int 
         }
     }
     if (old == TCP_LISTEN)
-        forget_listener(sk, sock_cookie(sk), lport);
+        forget_listener(sk, net, sock_cookie(sk), lport);
     if (shared.addresses)
-        emit_endpoint(log, sk, lport, now);
+        emit_endpoint(log, sk, net, lport, now);
     struct tt_close *close = reserve_transition(log, sizeof(*close));
     if (!close)
         return;
     fill_step(&close->step, sk, now, actor);
-    struct net *net = sk->__sk_common.skc_net.net;
     close->bytes_acked = tp->bytes_acked;
     close->bytes_received = tp->bytes_received;
     close->netns = net->ns.inum;
@@ -179,7 +179,13 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, int 
 }
 
 static __always_inline void transition(struct sock *sk, int old, int new, __u8 flags) {
-    if (sk->sk_protocol != IPPROTO_TCP || old == new || !wanted(sk, old, new))
+    if (sk->sk_protocol != IPPROTO_TCP || old == new)
+        return;
+    /* Here and not where they are used: the verifier looks each load of a pointer up in all of the kernel's types, anew on
+     * each path to it, and that was half of the time it took to start. */
+    const struct net *net = sk->__sk_common.skc_net.net;
+    int has_socket = sk->sk_socket != 0;
+    if (!wanted(sk, net, old, new))
         return;
     struct tt_log *log = this_log();
     if (!log)
@@ -194,7 +200,7 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
     }
     __u64 now = bpf_ktime_get_ns();
     __u64 actor = 0;
-    if (sk->sk_socket)
+    if (has_socket)
         flags |= TT_F_HAS_SOCKET;
     if (old == TCP_CLOSE && BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
         flags |= TT_F_BOUND;
@@ -206,15 +212,15 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
             flags |= TT_F_LOOKED;
     }
     if (new == TCP_CLOSE) {
-        emit_close(log, sk, old, flags, now, actor);
+        emit_close(log, sk, net, old, flags, now, actor);
         return;
     }
     if (new == TCP_LISTEN) {
         int alone = !BPF_CORE_READ_BITFIELD(sk, __sk_common.skc_reuseport) && !sk->__sk_common.skc_bound_dev_if;
-        note_listener(sk, sock_cookie(sk), sk->__sk_common.skc_num, alone);
+        note_listener(sk, net, sock_cookie(sk), sk->__sk_common.skc_num, alone);
     }
     if (old == TCP_CLOSE || old == TCP_LISTEN || (old == TCP_SYN_RECV && !shared.child_complete) || shared.addresses) {
-        emit_open(log, sk, old, new, flags, now, actor);
+        emit_open(log, sk, net, old, new, flags, now, actor);
         return;
     }
     struct tt_step *step = reserve_transition(log, sizeof(*step));
