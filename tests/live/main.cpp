@@ -27,7 +27,7 @@ int wait_for(pid_t child) {
 }
 
 /// Runs the tests in a child of its own; again, at most twice, where they fail and the kernel kept BPF from calls that
-/// they are about. scripts/lib/count-tests counts the last try and lists those before it.
+/// they are about, or another test's tracer closed a socket. scripts/lib/count-tests counts the last try and lists those before it.
 int run_tests() {
     if (GTEST_FLAG_GET(list_tests)) {
         return RUN_ALL_TESTS();
@@ -42,10 +42,14 @@ int run_tests() {
         }
         const int status = wait_for(child);
         const auto unseen = static_cast<unsigned long long>(witness.unseen());
+        const auto closed = static_cast<unsigned long long>(witness.closed_by_tracers());
         if (unseen > 0) {
             std::printf("[  WITNESS ] this kernel ran no BPF program for %llu transitions\n", unseen);
         }
-        if (status == 0 || unseen == 0 || --left == 0) {
+        if (closed > 0) {
+            std::printf("[  WITNESS ] tracers that looked through all files closed %llu sockets\n", closed);
+        }
+        if (status == 0 || unseen + closed == 0 || --left == 0) {
             return status;
         }
         std::printf("[  AGAIN   ] %d tries are left\n", left);

@@ -189,7 +189,8 @@ TEST(Recorder, TheRestOfARingNamesItsOwners) {
         EXPECT_EQ(row["owner"].value("pid", 0), owner.pid) << row;
         EXPECT_EQ(row["complete"], true) << row;
     }
-    EXPECT_GT(connections, 1000);
+    EXPECT_GT(connections, 1000) << bytes << " bytes, " << load.ends->count << " made, " << recorded.err << read.err
+                                 << read.rows().size() << read.rows()[0] << read.last_row();
     EXPECT_EQ(read.last_row()["truncated"], false);
 }
 

@@ -248,16 +248,20 @@ void await_eof(int fd) {
     }
 }
 
+int state_of(int fd) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        raise("TCP_INFO");
+    }
+    return info.tcpi_state;
+}
+
 void await_state(int fd, int state, int timeout_ms) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
     int last = -1;
     while (std::chrono::steady_clock::now() < deadline) {
-        tcp_info info{};
-        socklen_t size = sizeof info;
-        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
-            raise("TCP_INFO");
-        }
-        if ((last = info.tcpi_state) == state) {
+        if ((last = state_of(fd)) == state) {
             return;
         }
         sleep_ms(2);

@@ -71,7 +71,9 @@ void get(int fd, std::size_t bytes);
 void await_eof(int fd);
 /// Waits until `bytes` stand unread, and leaves them there.
 void await_readable(int fd, int bytes);
-/// Waits until the socket is in `state` (TCP_ESTABLISHED, ... of <netinet/tcp.h>).
+/// TCP_ESTABLISHED, ... of <netinet/tcp.h>.
+int state_of(int fd);
+/// Waits until the socket is in `state`.
 void await_state(int fd, int state, int timeout_ms = 10000);
 /// Waits until the peer has acknowledged all that was written.
 void await_acked(int fd);

@@ -3,10 +3,12 @@
 
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <netinet/tcp.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -62,11 +64,17 @@ bpf_insn insn(int code, int to, int from, int offset, int value) {
     return out;
 }
 
+/// What the program counts.
+struct Counts {
+    std::uint64_t calls;
+    std::uint64_t closed_by_tracers;
+};
+
 }  // namespace
 
 struct Witness::Counters {
     std::vector<Fd> kernels;  // one for each CPU
-    Fd map;                   // one value: the program's count
+    Fd map;                   // one value: Counts
     Fd program;
     Fd link;
     std::uint64_t before = 0;  // what the program saw more while the others were opened
@@ -75,14 +83,31 @@ struct Witness::Counters {
         bpf_attr attr{};
         attr.map_type = BPF_MAP_TYPE_ARRAY;
         attr.key_size = sizeof(std::uint32_t);
-        attr.value_size = sizeof(std::uint64_t);
+        attr.value_size = sizeof(Counts);
         attr.max_entries = 1;
         map = bpf(BPF_MAP_CREATE, attr);
+        std::int32_t name[2];
+        std::memcpy(name, "tcptrail", sizeof name);
+        constexpr int kNewState = 16;  // of the tracepoint's arguments
+        constexpr int kComm = -16;     // on the stack
         const bpf_insn code[] = {
-            insn(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, 0, map.get()),
+            insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_6, BPF_REG_1, 0, 0),
+            insn(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_7, BPF_PSEUDO_MAP_VALUE, 0, map.get()),
             insn(0, 0, 0, 0, 0),
-            insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 0, 1),
-            insn(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, 0, BPF_ADD),
+            insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_8, 0, 0, 1),
+            insn(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_7, BPF_REG_8, offsetof(Counts, calls), BPF_ADD),
+            insn(BPF_LDX | BPF_DW | BPF_MEM, BPF_REG_1, BPF_REG_6, kNewState, 0),
+            insn(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 1, TCP_FIN_WAIT1),  // to the comm
+            insn(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_1, 0, 9, TCP_LAST_ACK),   // to the end
+            insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_1, BPF_REG_10, 0, 0),
+            insn(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_1, 0, 0, kComm),
+            insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 0, -kComm),
+            insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_current_comm),
+            insn(BPF_LDX | BPF_DW | BPF_MEM, BPF_REG_1, BPF_REG_10, kComm, 0),
+            insn(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_2, 0, 0, name[0]),
+            insn(0, 0, 0, 0, name[1]),
+            insn(BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_2, 1, 0),  // to the end
+            insn(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_7, BPF_REG_8, offsetof(Counts, closed_by_tracers), BPF_ADD),
             insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0),
             insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
         };
@@ -123,22 +148,26 @@ struct Witness::Counters {
         return sum;
     }
 
-    /// With what its own recursion guard kept from it.
-    std::uint64_t seen_by_program() const {
+    Counts counts() const {
         const std::uint32_t key = 0;
-        std::uint64_t count = 0;
+        Counts counts{};
         bpf_attr attr{};
         attr.map_fd = static_cast<std::uint32_t>(map.get());
         attr.key = pointer(&key);
-        attr.value = pointer(&count);
+        attr.value = pointer(&counts);
         syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof attr);
+        return counts;
+    }
+
+    /// With what its own recursion guard kept from it.
+    std::uint64_t seen_by_program() const {
         bpf_prog_info info{};
-        attr = {};
+        bpf_attr attr{};
         attr.info.bpf_fd = static_cast<std::uint32_t>(program.get());
         attr.info.info_len = sizeof info;
         attr.info.info = pointer(&info);
         syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof attr);
-        return count + info.recursion_misses;
+        return counts().calls + info.recursion_misses;
     }
 };
 
@@ -160,6 +189,10 @@ std::uint64_t Witness::unseen() const {
     const std::uint64_t kernels = counters_->seen_by_kernel();
     const std::uint64_t programs = counters_->seen_by_program() - counters_->before;
     return kernels > programs ? kernels - programs : 0;
+}
+
+std::uint64_t Witness::closed_by_tracers() const {
+    return counters_ ? counters_->counts().closed_by_tracers : 0;
 }
 
 }  // namespace tcptrail::live
