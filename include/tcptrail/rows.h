@@ -71,7 +71,8 @@ struct TraceEnd {
     std::uint64_t incomplete_connections = 0;
     std::uint64_t evicted = 0;  // live connections that the bounded table let go of
     std::uint64_t window_ns = 0;
-    bool truncated = false;                    // the stream had no end
+    bool truncated = false;                    // the stream had no end, or has gaps
+    bool gaps = false;                         // what stood between two parts of the recording is not there
     std::map<std::string, std::string> hooks;  // need -> what serves it
 };
 

@@ -50,6 +50,8 @@ enum tt_type {
     TT_NETNS = 36,    /* tt_netns, then text lines "key=value\n": settings or counters of one namespace */
     TT_CGROUP = 37,   /* tt_cgroup, then the path: names a cgroup id, or one process's container */
     TT_END = 38,      /* tt_head: the run's last record; ages and windows end here */
+    /* from the reader of a recording, never in one */
+    TT_GAP = 48, /* tt_head: what stood here is not in the files: a slow disk's, or damaged, or in a file not given */
 };
 
 enum tt_flags {

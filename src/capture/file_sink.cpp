@@ -65,7 +65,11 @@ FileSink::FileSink(SinkOptions options) : options_(std::move(options)), run_(ran
 }
 
 Error FileSink::cannot(const char* what, int error) const {
-    std::string message = std::string("cannot ") + what + " " + name_ + ": " + std::strerror(error);
+    return cannot(what, name_, error);
+}
+
+Error FileSink::cannot(const char* what, const std::string& name, int error) {
+    std::string message = std::string("cannot ") + what + " " + name + ": " + std::strerror(error);
     if (no_space(error)) message += "; what was written before is kept: free some space, or record with --ring";
     return Error{Exit::failed, std::move(message)};
 }
@@ -176,10 +180,22 @@ Result<FileSink::Wrote> FileSink::write(std::span<const std::uint8_t> block) {
     }
 }
 
-Result<void> FileSink::sync() {
-    if (!fd_ || ::fdatasync(fd_.get()) == 0) return {};
-    if (!regular_ && (errno == EINVAL || errno == EROFS || errno == ENOTSUP)) return {};
-    return tl::unexpected(cannot("write", errno));
+Result<void> FileSink::sync() const {
+    return sync_file(fd_.get(), regular_, name_);
+}
+
+FileSink::Sync FileSink::sync_later() const {
+    return {Fd(fd_ ? ::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0) : -1), regular_, name_};
+}
+
+Result<void> FileSink::Sync::wait() const {
+    return sync_file(fd.get(), regular, name);
+}
+
+Result<void> FileSink::sync_file(int fd, bool regular, const std::string& name) {
+    if (fd < 0 || ::fdatasync(fd) == 0) return {};
+    if (!regular && (errno == EINVAL || errno == EROFS || errno == ENOTSUP)) return {};
+    return tl::unexpected(cannot("write", name, errno));
 }
 
 }  // namespace tcptrail::capture

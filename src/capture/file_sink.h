@@ -35,7 +35,17 @@ public:
     Result<Wrote> write(std::span<const std::uint8_t> block);
 
     /// Returns when all written blocks are on the disk.
-    Result<void> sync();
+    Result<void> sync() const;
+
+    /// The same for any thread, and for what was written until now; writing goes on meanwhile.
+    struct Sync {
+        Fd fd;  // none: no file, or no descriptor to be had
+        bool regular = false;
+        std::string name;
+
+        Result<void> wait() const;
+    };
+    Sync sync_later() const;
 
     bool is_open() const { return static_cast<bool>(fd_); }
     std::uint64_t run() const { return run_; }
@@ -51,6 +61,8 @@ private:
     bool drop_oldest();
     void sync_folder() const;
     Error cannot(const char* what, int error) const;
+    static Error cannot(const char* what, const std::string& name, int error);
+    static Result<void> sync_file(int fd, bool regular, const std::string& name);
 
     SinkOptions options_;
     std::uint64_t run_;

@@ -98,6 +98,7 @@ Result<void> Reader::next_file() {
     window_ = std::move(file.window);
     file.window.reset();
     ++completeness_.files;
+    lacking_ = false;
     const auto head = window_->peek(MAX_HEADER_BYTES);
     if (!head) return tl::unexpected(head.error());
     if (head->empty()) return {};  // one of several: its recorder was killed before it wrote anything
@@ -119,7 +120,7 @@ Result<void> Reader::next_file() {
 void Reader::damage(std::uint64_t bytes) {
     ++completeness_.damaged_blocks;
     completeness_.skipped_bytes += bytes;
-    gap_ = true;
+    gap_ = lacking_ = true;
 }
 
 /// Moves the window forward by at least one byte, to the next trustworthy block header or the end of the file.
@@ -202,7 +203,9 @@ bool Reader::follows(const BlockHeader& header) {
     next_sequence_ = header.sequence + 1;
     completeness_.missing_blocks += missing;
     completeness_.unwritten_records += header.unwritten;
-    gap_ |= missing > 0 || header.unwritten > 0;
+    const bool lacks = missing > 0 || header.unwritten > 0;
+    gap_ |= lacks;
+    lacking_ |= lacks;
     continued_ = (header.flags & BLOCK_CONTINUED) != 0;
 
     const bool preamble = (header.flags & BLOCK_PREAMBLE) != 0;
@@ -223,6 +226,10 @@ void Reader::hand_over(std::span<const std::uint8_t> raw, const RecordHandler& h
             return;
         }
         ++completeness_.records;
+        if (lacking_ && !in_preamble_) {
+            lacking_ = false;
+            handler(tt_head{.size = sizeof(tt_head), .type = TT_GAP, .time = record->time});
+        }
         ended_ = record->type == TT_END;
         handler(*record);
         raw = raw.subspan(record->size);

@@ -83,6 +83,7 @@ private:
     std::uint64_t run_ = 0;
     std::uint64_t next_sequence_ = 0;
     bool gap_ = false;          // something is missing since the last preamble: the next one tells something new
+    bool lacking_ = false;      // so, and no TT_GAP has told of it yet
     bool in_preamble_ = false;  // one is being handed over
     bool ended_ = false;
     bool continued_ = false;

@@ -17,6 +17,13 @@ constexpr std::uint64_t RING_FILE_BYTES = 100'000'000;
 constexpr unsigned RING_FILES = 10;
 constexpr std::chrono::milliseconds PROMISED_DELAY{1000};
 
+/// Signals are the owner's; a file-size limit is then an errno.
+void block_signals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
 WriterOptions with_defaults(WriterOptions options) {
     if (options.ring && options.file_bytes == 0) options.file_bytes = RING_FILE_BYTES;
     if (options.ring && options.files == 0) options.files = RING_FILES;
@@ -42,6 +49,7 @@ Result<std::unique_ptr<Writer>> Writer::open(WriterOptions options) {
     writer->stats_.files = 1;
     writer->stats_.file_bytes = writer->sink_.bytes();
     writer->thread_ = std::thread([self = writer.get()] { self->run(); });
+    writer->sync_thread_ = std::thread([self = writer.get()] { self->run_syncs(); });
     return writer;
 }
 
@@ -92,6 +100,7 @@ void Writer::start_block() {
     current_.flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
     current_.file = file_;
     current_.unwritten = std::exchange(pending_unwritten_, 0);
+    gap_ |= current_.unwritten > 0;
     if (current_.raw.capacity() == 0 && !spare_.empty()) {
         current_.raw = std::move(spare_.back());
         spare_.pop_back();
@@ -133,16 +142,16 @@ void Writer::put(const tt_head& record) {
 
 /// The thread: takes sealed blocks, and the open one when its time has come.
 void Writer::run() {
-    sigset_t all;
-    sigfillset(&all);  // signals are the owner's; a file-size limit is then an errno
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-
+    block_signals();
     std::unique_lock lock(mutex_);
     for (;;) {
         if (queue_.empty()) {
             if (current_.records > 0 && (closing_ || Clock::now() >= current_.born + options_.flush_after)) {
                 seal(true);
-            } else if (closing_) {
+            } else if (unsynced_since_ && !syncing_) {
+                begin_sync();
+                continue;
+            } else if (closing_ && !syncing_) {
                 break;
             } else if (current_.records > 0) {
                 work_.wait_until(lock, current_.born + options_.flush_after);
@@ -159,17 +168,39 @@ void Writer::run() {
         lock.unlock();
 
         Result<bool> written = false;
-        bool synced = false;
         if (!failed) {
             written = write(block);
             if (written && !unsynced_since_) unsynced_since_ = block.born;
-            if (written && (!more || Clock::now() - *unsynced_since_ >= options_.flush_after)) {
-                if (auto done = sink_.sync(); !done) written = tl::unexpected(done.error());
-                synced = true;
-            }
         }
         lock.lock();
-        finish(std::move(block), written, synced);
+        finish(std::move(block), written);
+        const bool due = unsynced_since_ && (!more || Clock::now() - *unsynced_since_ >= options_.flush_after);
+        if (due && !syncing_) begin_sync();
+    }
+}
+
+/// On the writer's thread: what was written so far goes to the disk.
+void Writer::begin_sync() {
+    syncing_since_ = *std::exchange(unsynced_since_, std::nullopt);
+    syncing_ = sink_.sync_later();
+    sync_work_.notify_one();
+}
+
+void Writer::run_syncs() {
+    block_signals();
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        sync_work_.wait(lock, [this] { return syncing_ || syncs_over_; });
+        if (!syncing_) break;
+        lock.unlock();
+        const auto done = syncing_->wait();
+        lock.lock();
+        const auto delay = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - syncing_since_);
+        stats_.worst_delay = std::max(stats_.worst_delay, delay);
+        if (delay > PROMISED_DELAY) ++stats_.late_blocks;
+        if (!done && !error_) error_ = done.error();
+        syncing_.reset();
+        work_.notify_one();
     }
 }
 
@@ -208,7 +239,7 @@ Result<void> Writer::switch_file(const Block& block) {
     return sink_.begin_file(sequence_);
 }
 
-void Writer::finish(Block&& block, const Result<bool>& written, bool synced) {
+void Writer::finish(Block&& block, const Result<bool>& written) {
     queued_bytes_ -= block.raw.size();
     if (block.file == file_) queued_in_file_ -= std::min<std::uint64_t>(queued_in_file_, block.raw.size());
     const bool whole = written && *written;
@@ -228,12 +259,6 @@ void Writer::finish(Block&& block, const Result<bool>& written, bool synced) {
     file_limit_ = sink_.file_bytes();
     if (!written && !error_) error_ = written.error();
     if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
-    if (synced && unsynced_since_) {
-        const auto delay = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *unsynced_since_);
-        stats_.worst_delay = std::max(stats_.worst_delay, delay);
-        if (delay > PROMISED_DELAY) ++stats_.late_blocks;
-        unsynced_since_.reset();
-    }
     block.raw.clear();
     if (spare_.size() < 4) spare_.push_back(std::move(block.raw));
 }
@@ -251,12 +276,23 @@ Result<void> Writer::close() {
         work_.notify_one();
     }
     if (thread_.joinable()) thread_.join();
+    {
+        const std::lock_guard lock(mutex_);
+        syncs_over_ = true;
+        sync_work_.notify_one();
+    }
+    if (sync_thread_.joinable()) sync_thread_.join();
     return check();
 }
 
 WriterStats Writer::stats() const {
     const std::lock_guard lock(mutex_);
     return stats_;
+}
+
+bool Writer::take_gap() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(gap_, false);
 }
 
 std::optional<std::string> Writer::take_warning() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording: append() copies a record and returns; a thread of its own makes blocks of them, compresses,
-// writes and fdatasyncs them. Whatever happens to the process, each whole block in the file stays readable.
+// Writes a recording: append() copies a record and returns; a thread of its own makes blocks of them, compresses and
+// writes them, and another one fdatasyncs: a disk may take seconds for that, and blocks go on being written. Whatever happens to the process, each whole block in the file stays readable.
 #pragma once
 
 #include <chrono>
@@ -79,6 +79,9 @@ public:
     /// when it has got ten times worse.
     std::optional<std::string> take_warning();
 
+    /// True once after records could not be written and others can again: a snapshot now tells what still stands.
+    bool take_gap();
+
 private:
     using Clock = std::chrono::steady_clock;
     struct Block {
@@ -99,11 +102,13 @@ private:
     bool seal(bool even_if_full);
     bool make_room(const tt_head& record);
     void put(const tt_head& record);
+    void begin_sync();
     // On the writer's thread, without mutex_.
     void run();
     Result<bool> write(const Block& block);
     Result<void> switch_file(const Block& block);
-    void finish(Block&& block, const Result<bool>& written, bool synced);
+    void finish(Block&& block, const Result<bool>& written);
+    void run_syncs();  // on a thread of its own
 
     const WriterOptions options_;
     FileSink sink_;       // the writer's thread only
@@ -114,6 +119,10 @@ private:
 
     mutable std::mutex mutex_;
     std::condition_variable work_;
+    std::condition_variable sync_work_;
+    std::optional<FileSink::Sync> syncing_;  // under way
+    Clock::time_point syncing_since_;        // what it puts on the disk was born then
+    bool syncs_over_ = false;
     std::deque<Block> queue_;
     Block current_;
     std::vector<std::vector<std::uint8_t>> spare_;
@@ -124,6 +133,7 @@ private:
     std::uint64_t queued_bytes_ = 0;    // records on their way to the disk
     std::uint64_t queued_in_file_ = 0;  // those for file_
     std::uint64_t pending_unwritten_ = 0;
+    bool gap_ = false;
     bool in_preamble_ = false;
     bool begin_wanted_ = false;  // the sink lost its file
     bool closing_ = false;
@@ -131,6 +141,7 @@ private:
     WriterStats stats_;
     std::uint64_t warned_late_ = 0, warned_unwritten_ = 0, warned_dropped_ = 0;
     std::thread thread_;
+    std::thread sync_thread_;
 };
 
 }  // namespace tcptrail::capture

@@ -83,14 +83,14 @@ void Text::write_trace_end(std::string& out, const TraceEnd& end, const Context&
         line += fmt::format(", {} forgotten for want of room", plural(end.evicted, "connection"));
     }
     if (end.truncated) {
-        line += ", the recording has no end";
+        line += end.gaps ? ", the recording has gaps" : ", the recording has no end";
     }
     const bool counted = end.lost != 0 || end.missed != 0;
     const bool unexplained = !counted && end.incomplete_connections != 0 && end.evicted == 0 && !end.truncated;
     if (unexplained) {
         line += ": no counter says why; the kernel may not have run our programs";
     }
-    const bool whole = !counted && !unexplained;
+    const bool whole = !counted && !unexplained && !end.gaps;
     out += paint(std::move(line), whole ? nullptr : red) + "\n";
 }
 

@@ -113,6 +113,7 @@ void ConnectionTable::apply(const tt_head& head) {
             on_end();
             end_ = head.time;
             break;
+        case TT_GAP: gaps_ = true; break;
         default:  // ticks, namespaces, and what a newer recorder writes
             break;
     }
@@ -415,7 +416,8 @@ void ConnectionTable::on_reset(const tt_reset& reset) {
 
 TraceEnd ConnectionTable::trace_end() const {
     TraceEnd end;
-    end.truncated = end_ == 0;
+    end.truncated = end_ == 0 || gaps_;
+    end.gaps = gaps_;
     end.time = end_ != 0 ? end_ : now_;
     const auto since = [](std::uint64_t now, std::uint64_t before) { return now > before ? now - before : 0; };
     end.transitions = transitions_ + since(counters_.counted, before_.counted);

@@ -152,6 +152,7 @@ private:
     MonoNs run_start_ = 0;
     MonoNs now_ = 0;
     MonoNs end_ = 0;
+    bool gaps_ = false;  // of the recording
     MonoNs snapshot_began_ = 0;
     std::uint32_t snapshot_ = 0;
     std::array<std::uint64_t, 64> just_ended_{};  // a backup's second record of an end follows at once, if ever

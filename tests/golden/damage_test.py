@@ -103,4 +103,22 @@ class Damage(unittest.TestCase):
                     self.assertNotEqual(done.stderr, "", "no damage is passed over in silence")
 
 
+    def test_a_hole_is_said_in_the_answer_too(self):
+        mark = bytes((0x9A, 0xC5)) + b"TTK" + bytes((0xB7, 0x9D, 0xE3))
+        trails = [path.read_bytes() for path in here.glob("*.trail")]
+        whole = max(trails, key=lambda trail: trail.count(mark))
+        self.assertGreaterEqual(whole.count(mark), 3, "a first, a middle and a last block")
+        second = whole.index(mark, whole.index(mark) + 1)
+        damaged = bytearray(whole)
+        damaged[second + 100] ^= 1
+        path = self.file(damaged)
+        done = run("life", "--json", "-r", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIs(json.loads(done.stdout.splitlines()[-1])["truncated"], True)
+        done = run("life", "-r", path)
+        self.assertIn(", the recording has gaps", done.stdout.splitlines()[-1])
+        done = run("report", "-r", path)
+        self.assertIn("The answer is NOT complete: lost 0, missed 0, the recording has gaps.", done.stdout)
+
+
 unittest.main(argv=[sys.argv[0]])

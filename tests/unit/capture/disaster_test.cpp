@@ -5,12 +5,26 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "fixture.h"
+
+namespace {
+
+std::atomic<int> sync_takes_ms = 0;
+
+}  // namespace
+
+/// Instead of libc's: a disk that takes its time.
+extern "C" int fdatasync(int fd) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(sync_takes_ms));
+    return static_cast<int>(::syscall(SYS_fdatasync, fd));
+}
 
 namespace tcptrail::capture::test {
 namespace {
@@ -180,6 +194,28 @@ TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
     EXPECT_FALSE(back.completeness.truncated);
     EXPECT_EQ(back.completeness.unwritten_records, (*writer)->stats().unwritten);
     EXPECT_EQ(back.records.size() + back.completeness.unwritten_records, appended + 1);
+    EXPECT_GE(back.gaps, 1u);
+    EXPECT_TRUE((*writer)->take_gap());
+    EXPECT_FALSE((*writer)->take_gap());
+}
+
+TEST(SlowDisk, BlocksAreWrittenWhileItIsAskedForSafety) {
+    const Folder folder;
+    sync_takes_ms = 1500;
+    auto writer = Writer::open({.path = folder / "f", .queue_bytes = 2 << 20});
+    ASSERT_TRUE(writer);
+    Traffic traffic({});
+    for (int i = 0; i < 50; ++i) {  // 8 MB and more in a second: several times what may wait
+        traffic.transitions(3'000, [&](const tt_head& record) { ASSERT_TRUE((*writer)->append(record)); });
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    ASSERT_TRUE((*writer)->append(Traffic::end(traffic.now())));
+    EXPECT_TRUE((*writer)->close());
+    sync_takes_ms = 0;
+    EXPECT_EQ((*writer)->stats().unwritten, 0u);
+    EXPECT_GT((*writer)->stats().record_bytes, std::uint64_t{8} << 20);
+    EXPECT_GT((*writer)->stats().late_blocks, 0u);
+    EXPECT_TRUE(read({folder / "f"}).completeness.whole());
 }
 
 TEST(Pipe, ARecordingCanBeReadFromOne) {

@@ -72,6 +72,7 @@ inline Result<void> append(Writer& writer, const std::string& record) {
 
 struct Read {
     Records records;
+    std::size_t gaps = 0;  // TT_GAP, the reader's own
     Completeness completeness;
     std::string error;  // of open() or poll()
 };
@@ -86,6 +87,10 @@ inline Read read(const std::vector<std::string>& paths) {
     for (;;) {
         const auto poll = (*reader)->poll(std::chrono::milliseconds(0), [&](const tt_head& record) {
             EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&record) % 8, 0u);
+            if (record.type == TT_GAP) {
+                ++result.gaps;
+                return;
+            }
             result.records.push_back(bytes_of(record));
         });
         if (!poll) result.error = poll.error().message;
