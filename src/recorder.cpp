@@ -119,7 +119,6 @@ void Recorder::take(const tt_head& record) {
 
 bool Recorder::take_snapshot_wish() {
     constexpr std::uint64_t second = 1'000'000'000;
-    wants_snapshot_ |= writer_->take_gap();
     if (!wants_snapshot_ || now_ < last_wish_ + second) {
         return false;
     }

@@ -57,7 +57,7 @@ public:
     const std::optional<Error>& error();
     /// A line for stderr, when there is something to say.
     std::optional<std::string> take_warning() { return writer_->take_warning(); }
-    /// True once after a new file has begun, or the disk has kept up again: it wants a snapshot of its own. At most one a second, or the snapshots of
+    /// True once after a new file has begun: it wants a snapshot of its own. At most one a second, or the snapshots of
     /// a busy machine would fill files that are too small for them, and these want a snapshot again.
     bool take_snapshot_wish();
 

@@ -36,6 +36,7 @@ WriterOptions with_defaults(WriterOptions options) {
 Writer::Writer(WriterOptions options)
     : options_(with_defaults(std::move(options))),
       sink_({options_.path, options_.file_bytes, options_.files, options_.ring}),
+      run_(sink_.run()),
       file_limit_(options_.file_bytes) {}
 
 Result<std::unique_ptr<Writer>> Writer::open(WriterOptions options) {
@@ -48,8 +49,9 @@ Result<std::unique_ptr<Writer>> Writer::open(WriterOptions options) {
     writer->written_bytes_ = writer->sink_.bytes();
     writer->stats_.files = 1;
     writer->stats_.file_bytes = writer->sink_.bytes();
-    writer->thread_ = std::thread([self = writer.get()] { self->run(); });
-    writer->sync_thread_ = std::thread([self = writer.get()] { self->run_syncs(); });
+    for (const auto work : {&Writer::run_sealing, &Writer::run_writing, &Writer::run_syncs}) {
+        writer->threads_.emplace_back(work, writer.get());
+    }
     return writer;
 }
 
@@ -100,7 +102,6 @@ void Writer::start_block() {
     current_.flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
     current_.file = file_;
     current_.unwritten = std::exchange(pending_unwritten_, 0);
-    gap_ |= current_.unwritten > 0;
     if (current_.raw.capacity() == 0 && !spare_.empty()) {
         current_.raw = std::move(spare_.back());
         spare_.pop_back();
@@ -140,18 +141,15 @@ void Writer::put(const tt_head& record) {
     current_.last_ns = std::max<std::uint64_t>(current_.last_ns, record.time);
 }
 
-/// The thread: takes sealed blocks, and the open one when its time has come.
-void Writer::run() {
+/// Takes full blocks, and the open one when its time has come, and compresses them.
+void Writer::run_sealing() {
     block_signals();
     std::unique_lock lock(mutex_);
     for (;;) {
         if (queue_.empty()) {
             if (current_.records > 0 && (closing_ || Clock::now() >= current_.born + options_.flush_after)) {
                 seal(true);
-            } else if (unsynced_since_ && !syncing_) {
-                begin_sync();
-                continue;
-            } else if (closing_ && !syncing_) {
+            } else if (closing_) {
                 break;
             } else if (current_.records > 0) {
                 work_.wait_until(lock, current_.born + options_.flush_after);
@@ -163,7 +161,74 @@ void Writer::run() {
         }
         Block block = std::move(queue_.front());
         queue_.pop_front();
-        const bool more = !queue_.empty();
+        lock.unlock();
+        auto sealed = seal_block(block);
+        lock.lock();
+        queued_bytes_ -= block.raw.size();
+        if (sealed) {
+            queued_bytes_ += sealed->bytes.size();
+            sealed_.push_back(std::move(*sealed));
+            write_work_.notify_one();
+        } else {
+            stats_.unwritten += block.records;
+            if (!error_) error_ = sealed.error();
+        }
+        block.raw.clear();
+        if (spare_.size() < 4) spare_.push_back(std::move(block.raw));
+    }
+    sealing_over_ = true;
+    write_work_.notify_one();
+}
+
+/// Where a file begins with it, the old one ends with a block that says that it is whole.
+Result<Writer::Sealed> Writer::seal_block(const Block& block) try {
+    const auto copy = [](std::span<const std::uint8_t> bytes) { return std::vector(bytes.begin(), bytes.end()); };
+    Sealed sealed;
+    if (block.file != sealed_file_) {
+        BlockHeader last;
+        last.flags = BLOCK_CONTINUED;
+        last.run = run_;
+        last.sequence = sequence_++;
+        last.first_ns = last.last_ns = block.first_ns;
+        sealed.ending = copy(sealer_.seal({}, last));
+        sealed_file_ = block.file;
+    }
+    BlockHeader header;
+    header.flags = block.flags;
+    header.records = block.records;
+    header.run = run_;
+    header.sequence = sequence_++;
+    header.first_ns = block.first_ns;
+    header.last_ns = block.last_ns;
+    header.unwritten = block.unwritten;
+    sealed.bytes = copy(sealer_.seal(block.raw, header));
+    sealed.raw_bytes = block.raw.size();
+    sealed.sequence = header.sequence;
+    sealed.records = block.records;
+    sealed.file = block.file;
+    sealed.born = block.born;
+    return sealed;
+} catch (const std::bad_alloc&) {
+    return fail(Exit::failed, "out of memory while recording to " + options_.path);
+}
+
+void Writer::run_writing() {
+    block_signals();
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        if (sealed_.empty()) {
+            if (unsynced_since_ && !syncing_) {
+                begin_sync();
+            } else if (sealing_over_ && !syncing_) {
+                break;
+            } else {
+                write_work_.wait(lock);
+            }
+            continue;
+        }
+        const Sealed block = std::move(sealed_.front());
+        sealed_.pop_front();
+        const bool more = !sealed_.empty();
         const bool failed = error_.has_value();
         lock.unlock();
 
@@ -173,13 +238,30 @@ void Writer::run() {
             if (written && !unsynced_since_) unsynced_since_ = block.born;
         }
         lock.lock();
-        finish(std::move(block), written);
+        finish(block, written);
         const bool due = unsynced_since_ && (!more || Clock::now() - *unsynced_since_ >= options_.flush_after);
         if (due && !syncing_) begin_sync();
     }
+    writing_over_ = true;
+    sync_work_.notify_one();
 }
 
-/// On the writer's thread: what was written so far goes to the disk.
+/// True if the block is in the file; false if it was given up for room in a ring.
+Result<bool> Writer::write(const Sealed& block) {
+    if (block.file != open_file_) {
+        if (sink_.is_open()) {
+            if (auto wrote = sink_.write(block.ending); !wrote) return tl::unexpected(wrote.error());
+        }
+        open_file_ = block.file;
+        if (auto begun = sink_.begin_file(block.sequence); !begun) return tl::unexpected(begun.error());
+    }
+    if (!sink_.is_open()) return false;
+    const auto wrote = sink_.write(block.bytes);
+    if (!wrote) return tl::unexpected(wrote.error());
+    return *wrote == FileSink::Wrote::whole;
+}
+
+/// On the writing thread: what was written so far goes to the disk.
 void Writer::begin_sync() {
     syncing_since_ = *std::exchange(unsynced_since_, std::nullopt);
     syncing_ = sink_.sync_later();
@@ -190,7 +272,7 @@ void Writer::run_syncs() {
     block_signals();
     std::unique_lock lock(mutex_);
     for (;;) {
-        sync_work_.wait(lock, [this] { return syncing_ || syncs_over_; });
+        sync_work_.wait(lock, [this] { return syncing_ || writing_over_; });
         if (!syncing_) break;
         lock.unlock();
         const auto done = syncing_->wait();
@@ -200,52 +282,17 @@ void Writer::run_syncs() {
         if (delay > PROMISED_DELAY) ++stats_.late_blocks;
         if (!done && !error_) error_ = done.error();
         syncing_.reset();
-        work_.notify_one();
+        write_work_.notify_one();
     }
 }
 
-/// True if the block is in the file; false if it was given up for room in a ring.
-Result<bool> Writer::write(const Block& block) try {
-    if (block.file != open_file_) {
-        if (auto switched = switch_file(block); !switched) return tl::unexpected(switched.error());
-    }
-    BlockHeader header;
-    header.flags = block.flags;
-    header.records = block.records;
-    header.run = sink_.run();
-    header.sequence = sequence_++;
-    header.first_ns = block.first_ns;
-    header.last_ns = block.last_ns;
-    header.unwritten = block.unwritten;
-    if (!sink_.is_open()) return false;
-    const auto wrote = sink_.write(sealer_.seal(block.raw, header));
-    if (!wrote) return tl::unexpected(wrote.error());
-    return *wrote == FileSink::Wrote::whole;
-} catch (const std::bad_alloc&) {
-    return fail(Exit::failed, "out of memory while recording to " + sink_.name());
-}
-
-/// Says in the old file that it is whole, and begins the next.
-Result<void> Writer::switch_file(const Block& block) {
-    if (sink_.is_open()) {
-        BlockHeader last;
-        last.flags = BLOCK_CONTINUED;
-        last.run = sink_.run();
-        last.sequence = sequence_++;
-        last.first_ns = last.last_ns = block.first_ns;
-        if (auto wrote = sink_.write(sealer_.seal({}, last)); !wrote) return tl::unexpected(wrote.error());
-    }
-    open_file_ = block.file;
-    return sink_.begin_file(sequence_);
-}
-
-void Writer::finish(Block&& block, const Result<bool>& written) {
-    queued_bytes_ -= block.raw.size();
-    if (block.file == file_) queued_in_file_ -= std::min<std::uint64_t>(queued_in_file_, block.raw.size());
+void Writer::finish(const Sealed& block, const Result<bool>& written) {
+    queued_bytes_ -= block.bytes.size();
+    if (block.file == file_) queued_in_file_ -= std::min<std::uint64_t>(queued_in_file_, block.raw_bytes);
     const bool whole = written && *written;
     if (whole) {
         stats_.records += block.records;
-        stats_.record_bytes += block.raw.size();
+        stats_.record_bytes += block.raw_bytes;
         ++stats_.blocks;
         stats_.file_bytes += open_file_ == written_file_ ? sink_.bytes() - written_bytes_ : sink_.bytes();
     } else {
@@ -259,8 +306,6 @@ void Writer::finish(Block&& block, const Result<bool>& written) {
     file_limit_ = sink_.file_bytes();
     if (!written && !error_) error_ = written.error();
     if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
-    block.raw.clear();
-    if (spare_.size() < 4) spare_.push_back(std::move(block.raw));
 }
 
 Result<void> Writer::check() const {
@@ -275,24 +320,14 @@ Result<void> Writer::close() {
         closing_ = true;
         work_.notify_one();
     }
-    if (thread_.joinable()) thread_.join();
-    {
-        const std::lock_guard lock(mutex_);
-        syncs_over_ = true;
-        sync_work_.notify_one();
-    }
-    if (sync_thread_.joinable()) sync_thread_.join();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
     return check();
 }
 
 WriterStats Writer::stats() const {
     const std::lock_guard lock(mutex_);
     return stats_;
-}
-
-bool Writer::take_gap() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(gap_, false);
 }
 
 std::optional<std::string> Writer::take_warning() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording: append() copies a record and returns; a thread of its own makes blocks of them, compresses and
-// writes them, and another one fdatasyncs: a disk may take seconds for that, and blocks go on being written. Whatever happens to the process, each whole block in the file stays readable.
+// Writes a recording: append() copies a record and returns. One thread makes blocks of them and compresses these, one
+// writes them, one fdatasyncs: a disk may take seconds for that, and what waits for it is small by then. Whatever happens
+// to the process, each whole block in the file stays readable.
 #pragma once
 
 #include <chrono>
@@ -40,7 +41,8 @@ struct WriterOptions {
     // For tests; the defaults are what the recording promises.
     std::chrono::milliseconds flush_after{400};  // from a block's first record to its write; fdatasync by 1 s
     std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
-    std::size_t queue_bytes = 64 << 20;          // of records that wait for the disk; beyond it they are counted only
+    std::size_t queue_bytes =
+        64 << 20;  // that wait for the disk, nearly all compressed; beyond it records are counted only
 };
 
 struct WriterStats {
@@ -79,9 +81,6 @@ public:
     /// when it has got ten times worse.
     std::optional<std::string> take_warning();
 
-    /// True once after records could not be written and others can again: a snapshot now tells what still stands.
-    bool take_gap();
-
 private:
     using Clock = std::chrono::steady_clock;
     struct Block {
@@ -91,6 +90,16 @@ private:
         std::uint64_t first_ns = 0, last_ns = 0;
         std::uint64_t unwritten = 0;
         std::uint64_t file = 0;  // which of the run's files it belongs to
+        Clock::time_point born;
+    };
+    /// A block as it stands in the file.
+    struct Sealed {
+        std::vector<std::uint8_t> ending;  // of the file before, where a file begins with this block
+        std::vector<std::uint8_t> bytes;
+        std::size_t raw_bytes = 0;
+        std::uint64_t sequence = 0;
+        std::uint32_t records = 0;
+        std::uint64_t file = 0;
         Clock::time_point born;
     };
 
@@ -103,26 +112,32 @@ private:
     bool make_room(const tt_head& record);
     void put(const tt_head& record);
     void begin_sync();
-    // On the writer's thread, without mutex_.
-    void run();
-    Result<bool> write(const Block& block);
-    Result<void> switch_file(const Block& block);
-    void finish(Block&& block, const Result<bool>& written);
-    void run_syncs();  // on a thread of its own
+    void finish(const Sealed& block, const Result<bool>& written);
+    // The threads, and what they do without mutex_.
+    void run_sealing();
+    Result<Sealed> seal_block(const Block& block);
+    void run_writing();
+    Result<bool> write(const Sealed& block);
+    void run_syncs();
 
     const WriterOptions options_;
-    FileSink sink_;       // the writer's thread only
-    BlockSealer sealer_;  // the writer's thread only
-    std::uint64_t sequence_ = 0;
-    std::uint64_t open_file_ = 0;
-    std::optional<Clock::time_point> unsynced_since_;
+    FileSink sink_;                                    // the writing thread's
+    std::uint64_t open_file_ = 0;                      // the writing thread's
+    BlockSealer sealer_;                               // the sealing thread's
+    std::uint64_t sequence_ = 0;                       // the sealing thread's
+    std::uint64_t sealed_file_ = 0;                    // the sealing thread's
+    const std::uint64_t run_;                          // the recording's number
+    std::optional<Clock::time_point> unsynced_since_;  // the writing thread's
 
     mutable std::mutex mutex_;
     std::condition_variable work_;
+    std::condition_variable write_work_;
     std::condition_variable sync_work_;
+    std::deque<Sealed> sealed_;
+    bool sealing_over_ = false;
     std::optional<FileSink::Sync> syncing_;  // under way
     Clock::time_point syncing_since_;        // what it puts on the disk was born then
-    bool syncs_over_ = false;
+    bool writing_over_ = false;
     std::deque<Block> queue_;
     Block current_;
     std::vector<std::vector<std::uint8_t>> spare_;
@@ -130,18 +145,16 @@ private:
     std::uint64_t file_limit_ = 0;      // file_bytes, or less after a ring started over
     std::uint64_t written_file_ = 0;    // the sink's
     std::uint64_t written_bytes_ = 0;   // in the sink's file
-    std::uint64_t queued_bytes_ = 0;    // records on their way to the disk
-    std::uint64_t queued_in_file_ = 0;  // those for file_
+    std::uint64_t queued_bytes_ = 0;    // in memory on their way to the disk: records, or blocks of them
+    std::uint64_t queued_in_file_ = 0;  // bytes of records on their way into file_
     std::uint64_t pending_unwritten_ = 0;
-    bool gap_ = false;
     bool in_preamble_ = false;
     bool begin_wanted_ = false;  // the sink lost its file
     bool closing_ = false;
     std::optional<Error> error_;
     WriterStats stats_;
     std::uint64_t warned_late_ = 0, warned_unwritten_ = 0, warned_dropped_ = 0;
-    std::thread thread_;
-    std::thread sync_thread_;
+    std::vector<std::thread> threads_;
 };
 
 }  // namespace tcptrail::capture
