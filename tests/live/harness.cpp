@@ -33,13 +33,18 @@ double now_s() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-std::string whole_file(int fd) {
+std::string file_since(int fd, std::size_t bytes) {
     struct stat info {};
     fstat(fd, &info);
-    std::string text(static_cast<std::size_t>(info.st_size), '\0');
-    const ssize_t n = pread(fd, text.data(), text.size(), 0);
+    const auto size = static_cast<std::size_t>(info.st_size);
+    std::string text(size > bytes ? size - bytes : 0, '\0');
+    const ssize_t n = pread(fd, text.data(), text.size(), static_cast<off_t>(bytes));
     text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
     return text;
+}
+
+std::string whole_file(int fd) {
+    return file_since(fd, 0);
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -271,8 +276,8 @@ Output Tracer::stop() {
     return wait();
 }
 
-std::string Tracer::out_so_far() const {
-    return whole_file(out_.get());
+std::string Tracer::out_since(std::size_t bytes) const {
+    return file_since(out_.get(), bytes);
 }
 
 std::string Tracer::err_so_far() const {

@@ -64,7 +64,8 @@ public:
 
     pid_t pid() const { return pid_; }
     bool running() const { return pid_ > 0; }
-    std::string out_so_far() const;
+    std::string out_so_far() const { return out_since(0); }
+    std::string out_since(std::size_t bytes) const;
     std::string err_so_far() const;
 
 private:
