@@ -112,10 +112,11 @@ public:
         run.transitions += truth.transitions();
         const auto connections = std::count_if(truth.sides.begin(), truth.sides.end(),
                                                [](const Side& side) { return side.role != Role::listener; });
-        const Differences steps = settled(run.trace, truth, bounds, truth.transitions(), compare_transition_rows);
-        EXPECT_TRUE(steps.empty()) << "trace: " << first_of(steps);
         const Differences ends = settled(run.life, truth, bounds, connections, compare_connection_rows);
         EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
+        // Not all kernels show each passive open's first step, so the count is not known; by now the rows are there.
+        const Differences steps = settled(run.trace, truth, bounds, 0, compare_transition_rows);
+        EXPECT_TRUE(steps.empty()) << "trace: " << first_of(steps);
         RecordProperty("seen", static_cast<int>(run.life.rows_of(bounds.netns, bounds.begin_ns).size()));
         RecordProperty("true", static_cast<int>(connections));
     }
