@@ -46,7 +46,7 @@ int run_tests() {
         if (unseen > 0) {
             std::printf("[  WITNESS ] this kernel ran no BPF program for %llu transitions\n", unseen);
         }
-        if (closed > 0) {
+        if (status != 0 && closed > 0) {
             std::printf("[  WITNESS ] tracers that looked through all files closed %llu sockets\n", closed);
         }
         if (status == 0 || unseen + closed == 0 || --left == 0) {
