@@ -92,6 +92,11 @@ private:
     std::string path_;
 };
 
+/// Tests run side by side.
+std::string own_group() {
+    return "/tcptrail-live-" + std::to_string(getpid());
+}
+
 struct TwoClients {
     Who server, in_group, outside;
 };
@@ -143,7 +148,8 @@ TEST(Owner, HasStartTimeNetnsAndGroup) {
         GTEST_SKIP() << "needs a cgroup v2 mount";
     }
     Arena arena;
-    const Group group("/tcptrail-live");
+    const std::string name = own_group();
+    const Group group(name);
     const Stage stage;
     Tracer tracer;
     tracer.start({"life", "--json", "--netns", std::to_string(arena.inode())});
@@ -157,7 +163,7 @@ TEST(Owner, HasStartTimeNetnsAndGroup) {
         if (row["owner"].value("pid", 0) == made.in_group.pid) {
             ++found;
             EXPECT_NEAR(static_cast<double>(parse_time(row["owner"]["started"])), static_cast<double>(started), 30e6);
-            EXPECT_EQ(row["owner"]["cgroup"], "/tcptrail-live");
+            EXPECT_EQ(row["owner"]["cgroup"], name);
             EXPECT_EQ(row["owner"]["netns"], arena.inode());
             EXPECT_TRUE(row["owner"].contains("unit")) << row["owner"];
             EXPECT_TRUE(row["owner"].contains("container")) << row["owner"];
@@ -214,10 +220,11 @@ TEST(Owner, FilterByCgroup) {
         GTEST_SKIP() << "needs a cgroup v2 mount";
     }
     Arena arena;
-    const Group group("/tcptrail-live");
+    const std::string name = own_group();
+    const Group group(name);
     const Stage stage;
     Tracer tracer;
-    tracer.start({"trace", "--json", "--netns", std::to_string(arena.inode()), "--cgroup", "/tcptrail-live"});
+    tracer.start({"trace", "--json", "--netns", std::to_string(arena.inode()), "--cgroup", name});
     tracer.await_tracing();
     const TwoClients made = two_clients(arena, stage, &group, [](const Who&) {});
     const Output output = tracer.stop();
