@@ -108,6 +108,17 @@ std::string objection(const Hook& hook, const KernelBtf& kernel, const HookWishe
     return error ? std::strerror(-error) : "";
 }
 
+/// Whether what is missing is the right to load such programs at all.
+bool is_forbidden(const Need& need, const KernelBtf& kernel) {
+    const auto forbidden = [&](const Hook& hook) {
+        const bpf_attach_type type = bpf_program__expected_attach_type(hook.program);
+        const std::uint32_t id = kernel.id_of(target(hook.program), type);
+        return id != 0 && loads(type, id) == -EPERM;
+    };
+    return std::any_of(need.ways.begin(), need.ways.end(),
+                       [&](const Way& way) { return std::any_of(way.hooks.begin(), way.hooks.end(), forbidden); });
+}
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -165,7 +176,8 @@ Result<Hooks> choose_hooks(tcptrail_bpf* skeleton, const KernelBtf& kernel, cons
             continue;
         }
         const std::string note = "no hook serves " + std::string(need.name) + " (" + why + ")";
-        if (need.required == Need::always) return fail(Exit::not_allowed, note);
+        if (need.required == Need::always)
+            return fail(Exit::not_allowed, is_forbidden(need, kernel) ? needs_rights(EPERM) : note);
         if (need.required == Need::for_snapshots && wishes.snapshots)
             return fail(Exit::not_allowed, note + ", and this report needs it");
         hooks.services.push_back({std::string(need.name), "none", std::string(need.lost)});

@@ -55,10 +55,6 @@ utsname kernel_name() {
     return name;
 }
 
-std::string needs_rights(int error) {
-    return std::string("needs root, or CAP_BPF and CAP_PERFMON: ") + std::strerror(error);
-}
-
 Error load_error(int error) {
     if (error == EPERM || error == EACCES)
         // With the rights the verifier says EACCES too; that is a kernel we do not fit, and its message tells.

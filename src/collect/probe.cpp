@@ -2,6 +2,7 @@
 #include "collect/probe.h"
 
 #include <cerrno>
+#include <cstring>
 #include <thread>
 
 #include <sched.h>
@@ -9,6 +10,10 @@
 #include <unistd.h>
 
 namespace tcptrail::collect {
+
+std::string needs_rights(int error) {
+    return std::string("needs root, or CAP_BPF and CAP_PERFMON: ") + std::strerror(error);
+}
 
 int loads(bpf_attach_type type, std::uint32_t btf_id) {
     bpf_insn program[2]{};
