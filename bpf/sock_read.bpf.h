@@ -52,6 +52,7 @@ static __always_inline __u64 actor_id(__u64 start_boottime, __u32 tid) {
     return start_boottime >> 10 << 22 | (tid & 0x3fffff);
 }
 
+/* Seldom run: probed, because the verifier is slow to judge a load of a pointer (see transition()). */
 static __always_inline void read_process(struct tt_process *out, struct task_struct *task) {
     struct task_struct *leader = BPF_CORE_READ(task, group_leader);
     out->id = actor_id(task->start_boottime, task->pid);

@@ -82,9 +82,7 @@ void Text::write_trace_end(std::string& out, const TraceEnd& end, const Context&
     if (end.evicted != 0) {
         line += fmt::format(", {} forgotten for want of room", plural(end.evicted, "connection"));
     }
-    if (end.truncated) {
-        line += end.gaps ? ", the recording has gaps" : ", the recording has no end";
-    }
+    line += what_is_cut(end);
     const bool counted = end.lost != 0 || end.missed != 0;
     const bool unexplained = !counted && end.incomplete_connections != 0 && end.evicted == 0 && !end.truncated;
     if (unexplained) {

@@ -90,4 +90,11 @@ std::string plural(std::uint64_t count, std::string_view one) {
     return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
 }
 
+const char* what_is_cut(const TraceEnd& end) {
+    if (!end.truncated) {
+        return "";
+    }
+    return end.gaps ? ", the recording has gaps" : ", the recording has no end";
+}
+
 }  // namespace tcptrail::render

@@ -39,5 +39,7 @@ std::string short_count(std::optional<std::uint64_t> count);
 std::string rate(std::uint64_t count, std::uint64_t window_ns);
 /// "1 row", "2 rows".
 std::string plural(std::uint64_t count, std::string_view one);
+/// ", the recording has …" where it is truncated, else "".
+const char* what_is_cut(const TraceEnd& end);
 
 }  // namespace tcptrail::render

@@ -98,11 +98,10 @@ void Text::write_report(std::string& out, const report::ReportSummary& summary, 
                              local_time(context.clock.wall_ns(summary.time)),
                              static_cast<double>(summary.window_ns()) / 1e9, plural(total.ended, "connection"))) +
            "\n";
-    const char* const cut = coverage.gaps ? ", the recording has gaps" : ", the recording has no end";
     const bool complete = coverage.lost == 0 && coverage.missed == 0 && !coverage.truncated;
     out += complete ? "The answer is complete: nothing was lost or missed.\n"
                     : paint(fmt::format("The answer is NOT complete: lost {}, missed {}{}.", coverage.lost,
-                                        coverage.missed, coverage.truncated ? cut : ""),
+                                        coverage.missed, what_is_cut(coverage)),
                             red) +
                           "\n";
     if (!summary.populations.empty()) {

@@ -102,7 +102,6 @@ class Damage(unittest.TestCase):
                 if damaged != self.whole:
                     self.assertNotEqual(done.stderr, "", "no damage is passed over in silence")
 
-
     def test_a_hole_is_said_in_the_answer_too(self):
         mark = bytes((0x9A, 0xC5)) + b"TTK" + bytes((0xB7, 0x9D, 0xE3))
         trails = [path.read_bytes() for path in here.glob("*.trail")]
