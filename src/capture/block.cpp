@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include <xxhash.h>
 #include <zstd.h>
@@ -10,12 +11,6 @@
 #include "capture/layout.h"
 
 namespace tcptrail::capture {
-namespace {
-
-constexpr int LEVEL = 3;  // higher ones cost much time and save little on columns: FORMAT.md, "Figures"
-
-}  // namespace
-
 std::uint64_t header_check(std::span<const std::uint8_t> header) {
     return XXH64(header.data(), header.size() - sizeof(std::uint64_t), 0);
 }
@@ -29,6 +24,13 @@ void BlockOpener::FreeContext::operator()(ZSTD_DCtx_s* context) const {
 
 BlockSealer::BlockSealer() : zstd_(ZSTD_createCCtx()) {
     if (!zstd_) throw std::bad_alloc();
+    // Columns repeat over short distances in short runs. Level 3 makes files as small in a third more time; more costs much
+    // and saves little: FORMAT.md, "Figures".
+    constexpr std::pair<ZSTD_cParameter, int> parameters[] = {
+        {ZSTD_c_compressionLevel, 1}, {ZSTD_c_minMatch, 5}, {ZSTD_c_hashLog, 12}};
+    for (const auto& [parameter, value] : parameters) {
+        if (ZSTD_isError(ZSTD_CCtx_setParameter(zstd_.get(), parameter, value))) throw std::bad_alloc();
+    }
 }
 
 std::span<const std::uint8_t> BlockSealer::seal(std::span<const std::uint8_t> raw, BlockHeader header) {
@@ -39,8 +41,8 @@ std::span<const std::uint8_t> BlockSealer::seal(std::span<const std::uint8_t> ra
         packed = packed_;
     }
     block_.resize(sizeof header + ZSTD_compressBound(packed.size()));
-    const std::size_t stored = ZSTD_compressCCtx(zstd_.get(), block_.data() + sizeof header,
-                                                 block_.size() - sizeof header, packed.data(), packed.size(), LEVEL);
+    const std::size_t stored = ZSTD_compress2(zstd_.get(), block_.data() + sizeof header, block_.size() - sizeof header,
+                                              packed.data(), packed.size());
     if (ZSTD_isError(stored)) throw std::bad_alloc();  // the destination is large enough: only memory is left
     block_.resize(sizeof header + stored);
 

@@ -41,6 +41,7 @@ private:
     std::vector<std::uint8_t> work_;   // the records, with predictable words replaced
     std::vector<std::uint8_t> order_;  // kind of each record
     std::vector<std::uint64_t> times_, backs_, cookies_, actors_;
+    std::vector<std::uint64_t> column_;  // at hand
     std::uint64_t last_new_cookie_ = 0;
     struct Context {
         std::uint64_t actor;

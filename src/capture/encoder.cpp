@@ -19,11 +19,10 @@ void put(std::vector<std::uint8_t>& out, T value) {
 }
 
 /// column := base, mask of the byte positions that vary, one plane for each of these.
-template <typename At>
-void put_column(std::vector<std::uint8_t>& out, std::size_t rows, At at) {
-    const std::uint64_t first = rows == 0 ? 0 : at(0);
+void put_column(std::vector<std::uint8_t>& out, const std::vector<std::uint64_t>& values) {
+    const std::uint64_t first = values.empty() ? 0 : values.front();
     std::uint64_t varying = 0;
-    for (std::size_t row = 1; row < rows; ++row) varying |= at(row) ^ first;
+    for (const std::uint64_t value : values) varying |= value ^ first;
     std::uint8_t mask = 0;
     std::uint64_t base = first;
     for (int byte = 0; byte < 8; ++byte) {
@@ -37,15 +36,12 @@ void put_column(std::vector<std::uint8_t>& out, std::size_t rows, At at) {
     for (int byte = 0; byte < 8; ++byte) {
         if ((mask >> byte & 1) == 0) continue;
         const std::size_t begin = out.size();
-        out.resize(begin + rows);
-        for (std::size_t row = 0; row < rows; ++row) {
-            out[begin + row] = static_cast<std::uint8_t>(at(row) >> (8 * byte));
+        out.resize(begin + values.size());
+        std::uint8_t* const plane = out.data() + begin;
+        for (std::size_t row = 0; row < values.size(); ++row) {
+            plane[row] = static_cast<std::uint8_t>(values[row] >> (8 * byte));
         }
     }
-}
-
-void put_column(std::vector<std::uint8_t>& out, const std::vector<std::uint64_t>& values) {
-    put_column(out, values.size(), [&](std::size_t row) { return values[row]; });
 }
 
 }  // namespace
@@ -165,8 +161,10 @@ bool ColumnEncoder::encode(std::span<const std::uint8_t> raw, std::uint32_t reco
         const Kind& kind = kinds_[i];
         for (std::size_t byte = 0; byte < kind.size; byte += 8) {
             if (byte == 8 || (byte == 16 && has_cookie(kind.type, kind.size))) continue;
-            put_column(out, kind.offsets.size(),
-                       [&](std::size_t row) { return load<std::uint64_t>(&work_[kind.offsets[row] + byte]); });
+            column_.clear();
+            for (const std::uint32_t offset : kind.offsets)
+                column_.push_back(load<std::uint64_t>(&work_[offset + byte]));
+            put_column(out, column_);
         }
     }
     return true;

@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint64_t RING_FILE_BYTES = 100'000'000;
 constexpr unsigned RING_FILES = 10;
 constexpr std::chrono::milliseconds PROMISED_DELAY{1000};
+constexpr std::size_t WRITE_BYTES = 128 << 10;  // of sealed blocks that go to the file together
 
 /// Signals are the owner's; a file-size limit is then an errno.
 void block_signals() {
@@ -167,8 +168,9 @@ void Writer::run_sealing() {
         queued_bytes_ -= block.raw.size();
         if (sealed) {
             queued_bytes_ += sealed->bytes.size();
+            sealed_bytes_ += sealed->bytes.size();
             sealed_.push_back(std::move(*sealed));
-            write_work_.notify_one();
+            if (sealed_.size() == 1 || write_is_due()) write_work_.notify_one();
         } else {
             stats_.unwritten += block.records;
             if (!error_) error_ = sealed.error();
@@ -216,19 +218,45 @@ void Writer::run_writing() {
     block_signals();
     std::unique_lock lock(mutex_);
     for (;;) {
-        if (sealed_.empty()) {
-            if (unsynced_since_ && !syncing_) {
-                begin_sync();
-            } else if (sealing_over_ && !syncing_) {
-                break;
+        if (!syncing_ && sync_is_due()) {
+            begin_sync();
+        } else if (write_is_due()) {
+            write_sealed(lock);
+        } else if (sealing_over_ && !syncing_ && sealed_.empty()) {
+            break;
+        } else {
+            std::optional<Clock::time_point> since;
+            if (!sealed_.empty()) since = sealed_.front().born;
+            if (unsynced_since_ && !syncing_) since = since ? std::min(*since, *unsynced_since_) : *unsynced_since_;
+            if (since) {
+                write_work_.wait_until(lock, *since + options_.flush_after);
             } else {
                 write_work_.wait(lock);
             }
-            continue;
         }
+    }
+    writing_over_ = true;
+    sync_work_.notify_one();
+}
+
+/// Several blocks at a time, and no wake-up for each, as long as none of them gets old.
+bool Writer::write_is_due() const {
+    if (sealed_.empty()) return false;
+    return sealing_over_ || sealed_bytes_ >= std::min<std::size_t>(WRITE_BYTES, options_.queue_bytes / 8) ||
+           Clock::now() >= sealed_.front().born + options_.flush_after;
+}
+
+bool Writer::sync_is_due() const {
+    if (!unsynced_since_) return false;
+    return (sealing_over_ && sealed_.empty()) || Clock::now() >= *unsynced_since_ + options_.flush_after;
+}
+
+/// On the writing thread: all that is sealed.
+void Writer::write_sealed(std::unique_lock<std::mutex>& lock) {
+    while (!sealed_.empty()) {
         const Sealed block = std::move(sealed_.front());
         sealed_.pop_front();
-        const bool more = !sealed_.empty();
+        sealed_bytes_ -= block.bytes.size();
         const bool failed = error_.has_value();
         lock.unlock();
 
@@ -239,11 +267,8 @@ void Writer::run_writing() {
         }
         lock.lock();
         finish(block, written);
-        const bool due = unsynced_since_ && (!more || Clock::now() - *unsynced_since_ >= options_.flush_after);
-        if (due && !syncing_) begin_sync();
+        if (!syncing_ && sync_is_due()) begin_sync();
     }
-    writing_over_ = true;
-    sync_work_.notify_one();
 }
 
 /// True if the block is in the file; false if it was given up for room in a ring.

@@ -39,7 +39,7 @@ struct WriterOptions {
     std::function<void(Writer&)> on_new_file = {};
 
     // For tests; the defaults are what the recording promises.
-    std::chrono::milliseconds flush_after{400};  // from a block's first record to its write; fdatasync by 1 s
+    std::chrono::milliseconds flush_after{400};  // from a block's first record to its write, at most; fdatasync by 1 s
     std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
     std::size_t queue_bytes =
         64 << 20;  // that wait for the disk, nearly all compressed; beyond it records are counted only
@@ -113,10 +113,13 @@ private:
     void put(const tt_head& record);
     void begin_sync();
     void finish(const Sealed& block, const Result<bool>& written);
+    bool write_is_due() const;
+    bool sync_is_due() const;
     // The threads, and what they do without mutex_.
     void run_sealing();
     Result<Sealed> seal_block(const Block& block);
     void run_writing();
+    void write_sealed(std::unique_lock<std::mutex>& lock);
     Result<bool> write(const Sealed& block);
     void run_syncs();
 
@@ -134,6 +137,7 @@ private:
     std::condition_variable write_work_;
     std::condition_variable sync_work_;
     std::deque<Sealed> sealed_;
+    std::size_t sealed_bytes_ = 0;  // of these
     bool sealing_over_ = false;
     std::optional<FileSink::Sync> syncing_;  // under way
     Clock::time_point syncing_since_;        // what it puts on the disk was born then
