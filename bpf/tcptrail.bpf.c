@@ -8,7 +8,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct tt_filter filter;
 const volatile __u32 hz = 250; /* jiffies a second; the collector knows */
-__u64 lport_set[65536 / 64];   /* written by the collector before `enabled` */
+const volatile __u32 has_second_backup;
+__u64 lport_set[65536 / 64]; /* written by the collector before `enabled` */
 __u64 rport_set[65536 / 64];
 
 /*
@@ -17,9 +18,23 @@ __u64 rport_set[65536 / 64];
  * skipped the main program. A softirq call that interrupts a process's call uses the other slot.
  */
 struct tt_tokens tokens[TT_MAX_CPUS];
+struct tt_tokens backup_tokens[TT_MAX_CPUS]; /* the same of the backup, for the second backup */
 
-static __always_inline struct tt_token *token_slot(int owned) {
-    return &tokens[bpf_get_smp_processor_id() & (TT_MAX_CPUS - 1)].by_context[owned];
+static __always_inline struct tt_token *token_slot(struct tt_tokens *of, int owned) {
+    return &of[bpf_get_smp_processor_id() & (TT_MAX_CPUS - 1)].by_context[owned];
+}
+
+static __always_inline void leave_token(struct tt_token *token, struct sock *sk, int old, int new) {
+    token->sk = sk;
+    token->states = (__u32)old << 8 | (__u32) new;
+}
+
+/* A token serves once. */
+static __always_inline int take_token(struct tt_token *token, struct sock *sk, int old, int new) {
+    if (token->sk != sk || token->states != ((__u32)old << 8 | (__u32) new))
+        return 0;
+    token->sk = 0;
+    return 1;
 }
 
 static __always_inline int has_port(const __u64 *set, __u16 port) {
@@ -232,28 +247,43 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct sock *sk, int old, int new) {
-    struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
-    token->sk = sk;
-    token->states = (__u32)old << 8 | (__u32) new;
+    leave_token(token_slot(tokens, sk->sk_lock.owned != 0), sk, old, new);
     if (!shared.enabled)
         return 0;
     transition(sk, old, new, 0);
     return 0;
 }
 
-/* Attached after on_set_state, so it runs after it. */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_set_state_backup, struct sock *sk, int old, int new) {
-    struct tt_token *token = token_slot(sk->sk_lock.owned != 0);
-    if (token->sk == sk && token->states == ((__u32)old << 8 | (__u32) new)) {
-        token->sk = 0;
-        return 0;
-    }
+static __always_inline void catch_up(struct sock *sk, int old, int new) {
     struct tt_log *log = this_log();
     if (log)
         COUNT(log, caught);
     if (shared.enabled)
         transition(sk, old, new, TT_F_BACKUP);
+}
+
+/* Attached after on_set_state, so it runs after it. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state_backup, struct sock *sk, int old, int new) {
+    int owned = sk->sk_lock.owned != 0;
+    if (has_second_backup)
+        leave_token(token_slot(backup_tokens, owned), sk, old, new);
+    if (!take_token(token_slot(tokens, owned), sk, old, new))
+        catch_up(sk, old, new);
+    return 0;
+}
+
+/*
+ * Attached after the backup, where the kernel preempts programs: one task may then be held up in the main program and one
+ * in the backup, and the guard skips both for whoever comes next on this CPU.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state_second, struct sock *sk, int old, int new) {
+    int owned = sk->sk_lock.owned != 0;
+    int by_backup = take_token(token_slot(backup_tokens, owned), sk, old, new);
+    int by_main = take_token(token_slot(tokens, owned), sk, old, new);
+    if (!by_backup && !by_main)
+        catch_up(sk, old, new);
     return 0;
 }
 

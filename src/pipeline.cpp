@@ -12,6 +12,7 @@ public:
     }
 
     Result<Exit> run(RecordSource& source, const BeforePoll& before_poll) {
+        source.announce_to([this](const tt_head& record) { run_->expect(record); });
         for (bool more = true; more && !error_;) {
             flush();
             const auto wait = before_poll();

@@ -31,7 +31,7 @@ Run::Run(const RunOptions& options, const MakeView& make_view, render::Renderer&
       renderer_(renderer),
       output_(output),
       flush_(flush),
-      table_(*this),
+      table_(*this, options.table),
       view_(make_view({options.settings, table_, renderer, context_, output})) {}
 
 bool Run::is_over_with(const tt_head& record) const {

@@ -25,6 +25,7 @@ struct RunOptions {
     std::optional<std::chrono::nanoseconds> interval;  // of reports, in event time
     std::optional<Moment> from;                        // rows and windows begin here; what was before is only state
     std::optional<Moment> to;                          // and end here; trace_end speaks of all
+    TableLimits table{};
 };
 
 class Run final : private TrackObserver {
@@ -34,6 +35,8 @@ public:
         const std::function<bool()>& flush);
 
     void take(const tt_head& record);
+    /// A hint: `record` comes soon.
+    void expect(const tt_head& record) { table_.expect(record); }
 
     /// `record` is the first one of another run.
     bool is_over_with(const tt_head& record) const;

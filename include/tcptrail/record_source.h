@@ -25,6 +25,10 @@ public:
 
     /// Hands the records that are there to `handler`; waits at most `max_wait` for the first one.
     virtual Result<Poll> poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) = 0;
+
+    /// From now on `soon` hears of a record a few records before it is handed over, to fetch the memory that it will need.
+    /// Only a hint: not every record is announced, and not every source does it.
+    virtual void announce_to(RecordHandler /*soon*/) {}
 };
 
 }  // namespace tcptrail

@@ -66,6 +66,7 @@ enum tt_flags {
     TT_F_END = 1 << 4,        /* TT_SNAPSHOT: the end, else the beginning */
     TT_F_KTHREAD = 1 << 5,    /* TT_PROCESS, TT_HOLDER: a kernel thread */
     TT_F_COUNTERS = 1 << 6,   /* TT_NETNS: counters, else settings */
+    TT_F_OWNERS = 1 << 6,     /* TT_COUNTERS: all that lost_other has grown by since the last one told of owners only */
     TT_F_CONTAINER = 1 << 6,  /* TT_CGROUP: the text is a v1 path of process `tgid`, else the v2 path of `id` */
     TT_F_BOUND = 1 << 7,      /* the local port was chosen by the process (SOCK_BINDPORT_LOCK), not by connect() */
 };
@@ -223,11 +224,13 @@ struct tt_snapshot {
 
 struct tt_counters {
     struct tt_head head;
-    tt_u64 lost;       /* transitions for which the ring had no room */
-    tt_u64 lost_other; /* other records for which it had none (processes, accepts, resets, addresses) */
-    tt_u64 missed;     /* transitions that no program saw: recursion misses less what the backup caught; what both
+    tt_u64 lost; /* transitions for which the ring had no room */
+    tt_u64
+        lost_other; /* other records for which it had none (processes, accepts, resets, addresses), and those that were
+                          not written because the recursion guard skipped their program */
+    tt_u64 missed;  /* transitions that no program saw: recursion misses less what the backup caught; what both
                           programs wrote (the tracker drops it, and knows) counts below: signed, in two's complement */
-    tt_u64 counted;    /* LISTEN -> SYN_RECV transitions that were counted and not sent (kernels before 6.13) */
+    tt_u64 counted; /* LISTEN -> SYN_RECV transitions that were counted and not sent (kernels before 6.13) */
 };
 
 struct tt_netns {

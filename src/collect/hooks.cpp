@@ -42,7 +42,11 @@ std::vector<Need> needs_of(tcptrail_bpf& skeleton) {
     return {
         {"transition", {{"tp_btf", {{p.on_set_state, &l.on_set_state, "sock* int int"}}, ""}}, "", Need::always},
         {"backup",
-         {{"tp_btf", {{p.on_set_state_backup, &l.on_set_state_backup, "sock* int int"}}, ""}},
+         {{"tp_btf+second",  // where load.cpp does not refuse it
+           {{p.on_set_state_backup, &l.on_set_state_backup, "sock* int int"},
+            {p.on_set_state_second, &l.on_set_state_second, "sock* int int"}},
+           ""},
+          {"tp_btf", {{p.on_set_state_backup, &l.on_set_state_backup, "sock* int int"}}, ""}},
          "transitions that the recursion guard hides are counted as missed, not shown"},
         {"destroy",
          {{"tp_btf", {{p.on_destroy, &l.on_destroy, "sock*"}}, ""}},
@@ -183,9 +187,13 @@ Result<Hooks> choose_hooks(tcptrail_bpf* skeleton, const KernelBtf& kernel, cons
         hooks.services.push_back({std::string(need.name), "none", std::string(need.lost)});
         hooks.notes.push_back(note + "; lost: " + std::string(need.lost));
     }
-    const auto renames = std::find_if(hooks.services.begin(), hooks.services.end(),
-                                      [](const Service& service) { return service.need == "rename"; });
-    skeleton->rodata->forget_processes = renames->way == "repeat";
+    const auto way_of = [&](std::string_view need) {
+        return std::find_if(hooks.services.begin(), hooks.services.end(),
+                            [&](const Service& service) { return service.need == need; })
+            ->way;
+    };
+    skeleton->rodata->forget_processes = way_of("rename") == "repeat";
+    skeleton->rodata->has_second_backup = way_of("backup") == "tp_btf+second";
     return hooks;
 }
 

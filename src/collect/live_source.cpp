@@ -55,6 +55,7 @@ struct LiveSource::State {
     Cgroups cgroups;
     RecordBuffer start;  // TT_START, until the first poll
     RecordBuffer named;  // scratch of deliver()
+    RecordHandler soon = [](const tt_head&) {};
 
     std::atomic<bool> stopping = false;
     std::atomic<std::uint32_t> requested = TT_SNAP_FIRST;
@@ -68,6 +69,9 @@ struct LiveSource::State {
     std::uint64_t next_resync = 0;
     std::uint64_t next_report = 0;
     std::uint64_t misses_at_start = 0;
+    OtherMisses others_missed_at_start;
+    OtherMisses others_missed;  // when last read
+    OtherMisses others_told;    // with `told`
     std::uint64_t caught_at_start = 0;
     tt_counters told{};    // in the last TT_COUNTERS
     tt_counters synced{};  // when the last snapshot began
@@ -100,10 +104,11 @@ struct LiveSource::State {
     }
 
     tt_counters read_counters(bool misses_too) {
+        if (misses_too) others_missed = other_program_misses(loaded);
         const LogCounts now = logs->counts();
         tt_counters out = told;
         out.lost = now.lost;
-        out.lost_other = now.lost_other;
+        out.lost_other = now.lost_other + others_missed.all() - others_missed_at_start.all();
         out.counted = now.counted;
         if (misses_too) {
             // The misses first: what comes between the two reads makes it too small for a moment, not a false alarm.
@@ -115,8 +120,11 @@ struct LiveSource::State {
 
     /// Also with each later snapshot: a recording's new file counts from there.
     void tell_counters(const tt_counters& now, const RecordHandler& handler) {
+        const std::uint64_t owners = others_missed.owners - others_told.owners;
+        const bool only_owners = owners > 0 && now.lost_other - told.lost_other == owners;
+        others_told = others_missed;
         told = now;
-        told.head = make_head(TT_COUNTERS);
+        told.head = make_head(TT_COUNTERS, only_owners ? TT_F_OWNERS : 0);
         told.head.size = sizeof(told);
         handler(told.head);
     }
@@ -207,10 +215,15 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     state->last_handed = record.head.time;
     state->next_report = record.head.time + static_cast<std::uint64_t>(state->options.report_every.count());
     state->misses_at_start = main_program_misses(state->loaded);
+    state->others_missed = state->others_told = state->others_missed_at_start = other_program_misses(state->loaded);
     state->caught_at_start = state->logs->counts().caught;
     State::set(state->shared().addresses, 1);
     State::set(state->shared().enabled, 1);
     return std::unique_ptr<LiveSource>(new LiveSource(std::move(state)));
+}
+
+void LiveSource::announce_to(RecordHandler soon) {
+    state_->soon = std::move(soon);
 }
 
 Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) {
@@ -237,8 +250,8 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
             std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_to - now));
             if (state.stopping) continue;
         }
-        const Drained done =
-            state.logs->drain(drain_at_most, [&](const tt_head& record) { state.deliver(record, handler); });
+        const Drained done = state.logs->drain(
+            drain_at_most, [&](const tt_head& record) { state.deliver(record, handler); }, state.soon);
         now = monotonic_ns();
         state.next_drain = done.records >= drain_at_most ? now : now + state.pause(done);
         state.check_counters(now, handler);

@@ -63,12 +63,17 @@ Error load_error(int error) {
                                    std::strerror(error) + (first_warning.empty() ? "" : "; " + first_warning)};
 }
 
-Result<bool> check_kernel(const Options& options) {
-    const utsname name = kernel_name();
+/// Major, minor. One that cannot be read is taken for a new one.
+std::pair<int, int> kernel_version() {
     int major = 0;
     int minor = 0;
-    if (std::sscanf(name.release, "%d.%d", &major, &minor) == 2 && std::pair(major, minor) < std::pair(5, 15))
-        return fail(Exit::not_allowed, std::string("needs Linux 5.15 or later, this is ") + name.release);
+    const bool read = std::sscanf(kernel_name().release, "%d.%d", &major, &minor) == 2;
+    return read ? std::pair(major, minor) : std::pair(1000, 0);
+}
+
+Result<bool> check_kernel(const Options& options) {
+    if (kernel_version() < std::pair(5, 15))
+        return fail(Exit::not_allowed, std::string("needs Linux 5.15 or later, this is ") + kernel_name().release);
     if (options.netns.size() > TT_MAX_NETNS)
         return fail(Exit::usage, "at most " + std::to_string(TT_MAX_NETNS) + " network namespaces");
     return true;
@@ -112,6 +117,12 @@ int load(tcptrail_bpf& skeleton, const KernelBtf& kernel, const std::string& fil
     return error;
 }
 
+std::uint64_t misses_of(const bpf_program* program) {
+    bpf_prog_info info{};
+    __u32 size = sizeof(info);
+    return bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0 ? info.recursion_misses : 0;
+}
+
 std::string words(const Service& service) {
     return service.way + (service.lost.empty() ? "" : " (lost: " + service.lost + ")");
 }
@@ -128,6 +139,8 @@ Result<Loaded> load_programs(const Options& options) {
     const auto kernel = KernelBtf::load(options.btf_file);
     if (!kernel) return tl::unexpected<Error>(kernel.error());
     HookWishes wishes{options.tracepoint_only, options.final_snapshot, options.without, {}};
+    if (kernel_version() < std::pair(7, 0))
+        wishes.refused["on_set_state_second"] = "not needed: this kernel does not preempt programs on tracepoints";
     // What the kernel refuses in earnest, its trials notwithstanding, is left out the next time.
     while (true) {
         Loaded out;
@@ -155,10 +168,20 @@ Result<Loaded> load_programs(const Options& options) {
 }
 
 std::uint64_t main_program_misses(const Loaded& loaded) {
-    bpf_prog_info info{};
-    __u32 size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(loaded.skeleton->progs.on_set_state), &info, &size) != 0) return 0;
-    return info.recursion_misses;
+    return misses_of(loaded.skeleton->progs.on_set_state);
+}
+
+OtherMisses other_program_misses(const Loaded& loaded) {
+    const auto& p = loaded.skeleton->progs;
+    const auto sum_of = [](std::initializer_list<const bpf_program*> programs) {
+        std::uint64_t sum = 0;
+        for (const bpf_program* program : programs)
+            if (bpf_program__autoload(program)) sum += misses_of(program);
+        return sum;
+    };
+    return {sum_of({p.on_sock_graft, p.on_exit_accept, p.on_exit_accept4, p.on_rename}),
+            sum_of({p.on_receive_reset, p.on_send_reset_v1, p.on_send_reset_v2, p.on_hashdance, p.on_hashdance_schedule,
+                    p.on_kill})};
 }
 
 std::string start_text(const Loaded& loaded, const Options& options) {

@@ -29,6 +29,14 @@ Result<Loaded> load_programs(const Options& options);
 /// How often the kernel's recursion guard kept on_set_state from running, since it was loaded.
 std::uint64_t main_program_misses(const Loaded& loaded);
 
+/// The same of those whose every run writes a record, and in whose stead nothing runs.
+struct OtherMisses {
+    std::uint64_t owners = 0;  // accepts and renames
+    std::uint64_t others = 0;  // resets and time-wait sockets
+    std::uint64_t all() const { return owners + others; }
+};
+OtherMisses other_program_misses(const Loaded& loaded);
+
 /// The text of TT_START: lines key=value.
 std::string start_text(const Loaded& loaded, const Options& options);
 

@@ -44,9 +44,14 @@ public:
     LogReader(const LogReader&) = delete;
     LogReader& operator=(const LogReader&) = delete;
 
-    /// Hands over at most `at_most` records, each valid during its call.
+    /// Hands over at most `at_most` records, each valid during its call. `soon` hears of each before that, once, and
+    /// some records ahead where these are complete.
     template <typename Take>
     Drained drain(std::size_t at_most, Take&& take) {
+        return drain(at_most, take, [](const tt_head&) {});
+    }
+    template <typename Take, typename Soon>
+    Drained drain(std::size_t at_most, Take&& take, Soon&& soon) {
         Drained out;
         out.until = monotonic_ns();
         std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -62,6 +67,7 @@ public:
             }
             Log& log = *heap_.front();
             const tt_head& record = record_at(log);
+            announce(log, soon);
             log.position += record.size;
             take(record);
             ++out.records;
@@ -79,16 +85,30 @@ private:
     struct Log {
         tt_log* shared = nullptr;
         std::byte* data = nullptr;
-        std::uint64_t position = 0;  // of the next record
-        std::uint64_t end = 0;       // reserved up to here when last looked
-        std::uint64_t freed = 0;     // all before is zero and the writers' again
-        std::uint64_t time = 0;      // of the record at `position`
+        std::uint64_t position = 0;   // of the next record
+        std::uint64_t announced = 0;  // up to here
+        std::uint64_t end = 0;        // reserved up to here when last looked
+        std::uint64_t freed = 0;      // all before is zero and the writers' again
+        std::uint64_t time = 0;       // of the record at `position`
     };
     enum class Head { none, there, incomplete };
+    static constexpr std::uint64_t kAnnounced = 2 << 10;   // bytes of records ahead: about twenty
     static constexpr std::uint64_t kFreeEvery = 16 << 10;  // while its lines are still in this core's cache
 
-    const tt_head& record_at(const Log& log) const {
-        return *reinterpret_cast<const tt_head*>(log.data + (log.position & (bytes_ - 1)));
+    const tt_head& record_at(const Log& log) const { return record_at(log, log.position); }
+    const tt_head& record_at(const Log& log, std::uint64_t position) const {
+        return *reinterpret_cast<const tt_head*>(log.data + (position & (bytes_ - 1)));
+    }
+
+    template <typename Soon>
+    void announce(Log& log, Soon&& soon) const {
+        log.announced = std::max(log.announced, log.position);
+        const std::uint64_t until = std::min(log.end, log.position + kAnnounced);
+        while (log.announced < until && is_complete(log, log.announced)) {
+            const tt_head& record = record_at(log, log.announced);
+            log.announced += record.size;
+            soon(record);
+        }
     }
 
     /// Whether there is a next record no later than `until`; reads its time.
@@ -98,8 +118,9 @@ private:
         log.time = record_at(log).time;
         return log.time <= until ? Head::there : Head::none;
     }
-    bool is_complete(const Log& log) const {
-        auto& first = *reinterpret_cast<std::uint64_t*>(log.data + (log.position & (bytes_ - 1)));
+    bool is_complete(const Log& log) const { return is_complete(log, log.position); }
+    bool is_complete(const Log& log, std::uint64_t position) const {
+        auto& first = *reinterpret_cast<std::uint64_t*>(log.data + (position & (bytes_ - 1)));
         return std::atomic_ref(first).load(std::memory_order_acquire) != 0;
     }
     bool wait_complete(const Log& log) const;

@@ -2,6 +2,7 @@
 #include "connections.h"
 
 #include <cstring>
+#include <utility>
 
 namespace tcptrail::track {
 namespace {
@@ -20,7 +21,8 @@ std::uint64_t word(const Address& address, std::size_t at) {
 }  // namespace
 
 Connections::Connections()
-    : by_cookie_(0, CookieHash{&places_}, SameCookie{&places_}), by_ends_(0, EndsHash{&places_}, SameEnds{&places_}) {}
+    : by_cookie_(0, CookieHash{&places_}, SameCookie{&places_}),
+      by_ends_(0, EndsHash{&places_}, SameEnds{&places_}, KnownAllocator<std::uint32_t>(&ends_index_)) {}
 
 std::size_t Connections::EndsHash::operator()(const Endpoints& ends) const {
     std::uint64_t hash =
@@ -101,6 +103,24 @@ void Connections::stop_waiting(Connection& connection) {
     if (connection.waiting) {
         connection.waiting = false;
         by_ends_.erase(connection.ends);
+    }
+}
+
+void Connections::fetch_waiting(const Endpoints& ends) {
+    const std::size_t buckets = by_ends_.bucket_count();
+    if (buckets == 0) {
+        return;
+    }
+    // The index has a power of two of buckets, all alike; were it otherwise, this would fetch in vain.
+    const std::size_t hash = EndsHash{&places_}(ends);
+    __builtin_prefetch(ends_index_.begin + (hash & (buckets - 1)) * (ends_index_.bytes / buckets));
+    // By now the bucket of an earlier one is there, and says where the connection stands.
+    const std::size_t earlier = std::exchange(fetching_[fetched_++ % fetching_.size()], hash);
+    if (const auto found = by_ends_.find(Hashed{earlier}, earlier); found != by_ends_.end()) {
+        const char* const connection = reinterpret_cast<const char*>(&places_[*found]);
+        __builtin_prefetch(connection);
+        __builtin_prefetch(connection + 64);
+        __builtin_prefetch(connection + 128);
     }
 }
 

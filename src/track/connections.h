@@ -3,6 +3,7 @@
 // 32-bit numbers of places, so one more connection costs its own bytes, its place in the index and little else.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,33 @@
 #include "connection.h"
 
 namespace tcptrail::track {
+
+/// The memory that a container got last.
+struct Extent {
+    const char* begin = nullptr;
+    std::size_t bytes = 0;
+};
+
+/// Tells where the container stands, so that what it will look at can be fetched beforehand.
+template <typename T>
+struct KnownAllocator {
+    using value_type = T;
+    Extent* last;
+
+    explicit KnownAllocator(Extent* at) : last(at) {}
+    template <typename U>
+    KnownAllocator(const KnownAllocator<U>& other) : last(other.last) {}
+    T* allocate(std::size_t n) {
+        T* const at = std::allocator<T>().allocate(n);
+        *last = {reinterpret_cast<const char*>(at), n * sizeof(T)};
+        return at;
+    }
+    void deallocate(T* at, std::size_t n) { std::allocator<T>().deallocate(at, n); }
+    template <typename U>
+    bool operator==(const KnownAllocator<U>& other) const {
+        return last == other.last;
+    }
+};
 
 class Connections {
 public:
@@ -41,6 +69,8 @@ public:
     void stop_waiting(Connection& connection);
     bool none_waiting() const { return by_ends_.empty(); }
     Connection* waiting_between(const Endpoints& ends);
+    /// A hint that waiting_between(ends) follows soon.
+    void fetch_waiting(const Endpoints& ends);
 
     template <typename Visit>
     void each(Visit&& visit) const {
@@ -76,23 +106,33 @@ private:
         bool operator()(std::uint32_t a, Cookie b) const { return b.value == (*places)[a].cookie; }
         bool operator()(std::uint32_t a, std::uint32_t b) const { return (*places)[a].cookie == (*places)[b].cookie; }
     };
+    /// Stands for any ends of this hash.
+    struct Hashed {
+        std::size_t hash;
+    };
     struct EndsHash {
         const Places* places;
+        std::size_t operator()(Hashed ends) const { return ends.hash; }
         std::size_t operator()(const Endpoints& ends) const;
         std::size_t operator()(std::uint32_t place) const { return (*this)((*places)[place].ends); }
     };
     struct SameEnds {
         using is_transparent = void;
         const Places* places;
+        bool operator()(Hashed, std::uint32_t) const { return true; }
+        bool operator()(std::uint32_t, Hashed) const { return true; }
         bool operator()(const Endpoints& a, std::uint32_t b) const { return a == (*places)[b].ends; }
         bool operator()(std::uint32_t a, const Endpoints& b) const { return b == (*places)[a].ends; }
         bool operator()(std::uint32_t a, std::uint32_t b) const { return (*places)[a].ends == (*places)[b].ends; }
     };
     // The stored hashes save a look at every connection when the index grows.
     using ByCookie = tsl::robin_set<std::uint32_t, CookieHash, SameCookie, std::allocator<std::uint32_t>, true>;
-    using ByEnds = tsl::robin_set<std::uint32_t, EndsHash, SameEnds, std::allocator<std::uint32_t>, true>;
+    using ByEnds = tsl::robin_set<std::uint32_t, EndsHash, SameEnds, KnownAllocator<std::uint32_t>, true>;
 
     Places places_;
+    Extent ends_index_;                      // where by_ends_ stands
+    std::array<std::size_t, 4> fetching_{};  // hashes whose buckets are on their way, the oldest at fetched_
+    std::size_t fetched_ = 0;
     std::vector<std::uint32_t> free_;
     ByCookie by_cookie_;
     ByEnds by_ends_;

@@ -139,7 +139,7 @@ void ConnectionTable::leave(Connection& connection, const tt_close& close, const
         row_.time_wait = time_wait;
         finish(connection, close);
     }
-    if (time_wait.value_or(false)) {
+    if (time_wait.value_or(false) && limits_.time_waits) {
         enter_time_wait(connection, close);
         return;
     }

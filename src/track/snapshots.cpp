@@ -111,7 +111,11 @@ void ConnectionTable::end_unseen(const tt_socket& row) {
         close.fin_timeout_s = static_cast<tt_u16>(std::min<std::uint32_t>(row.remaining_ms / 1000, 0xffff));
     }
     finish(connection, close);
-    enter_time_wait(connection, close);
+    if (limits_.time_waits) {
+        enter_time_wait(connection, close);
+    } else {
+        erase(row.cookie);
+    }
 }
 
 /// Sockets of the namespace that stood before this snapshot and are not in it have ended unseen.

@@ -21,6 +21,17 @@ const T* as(const tt_head& head) {
     return head.size >= sizeof(T) ? reinterpret_cast<const T*>(&head) : nullptr;
 }
 
+Endpoints ends_of(const tt_open& open) {
+    Endpoints ends;
+    ends.netns = open.netns;
+    ends.family = open.family == kInet6 ? Family::ipv6 : Family::ipv4;
+    ends.lport = open.step.head.lport;
+    ends.rport = open.rport;
+    std::memcpy(ends.laddr.data(), open.laddr, sizeof(open.laddr));
+    std::memcpy(ends.raddr.data(), open.raddr, sizeof(open.raddr));
+    return ends;
+}
+
 }  // namespace
 
 ConnectionTable::ConnectionTable(TrackObserver& observer, TableLimits limits)
@@ -119,6 +130,27 @@ void ConnectionTable::apply(const tt_head& head) {
     }
 }
 
+void ConnectionTable::expect(const tt_head& head) {
+    // A connection's two ends are looked up when it is established, among all that stand in TIME_WAIT.
+    if (head.type == TT_OPEN) {
+        if (const auto* open = as<tt_open>(head)) {
+            if (head.old_state == static_cast<std::uint8_t>(State::close)) {
+                connecting_[open->step.cookie % connecting_.size()] = {open->step.cookie, ends_of(*open)};
+            } else {
+                connections_.fetch_waiting(ends_of(*open));
+            }
+        }
+    } else if (head.type == TT_STEP && head.old_state == static_cast<std::uint8_t>(State::syn_sent)) {
+        if (const auto* step = as<tt_step>(head)) {
+            Connecting& known = connecting_[step->cookie % connecting_.size()];
+            if (known.cookie == step->cookie) {
+                known.ends.lport = head.lport;  // connect() has chosen it meanwhile
+                connections_.fetch_waiting(known.ends);
+            }
+        }
+    }
+}
+
 void ConnectionTable::forget_processes() {
     processes_.forget([this](const auto& mark) {
         connections_.each([&mark](const Connection& connection) {
@@ -152,7 +184,7 @@ void ConnectionTable::on_start(const tt_start& record) {
 
 /// The kernel counts from the run's start; a reader of its last files tells what was lost in these.
 void ConnectionTable::on_counters(const tt_counters& record) {
-    if (record.lost_other > counters_.lost_other) {
+    if (record.lost_other > counters_.lost_other && (record.head.flags & TT_F_OWNERS) == 0) {
         others_lost_at_ = record.head.time;
     }
     counters_ = record;
@@ -193,12 +225,7 @@ void ConnectionTable::evict() {
 }
 
 void ConnectionTable::adopt(Connection& connection, const tt_open& open) {
-    connection.ends.netns = open.netns;
-    connection.ends.family = open.family == kInet6 ? Family::ipv6 : Family::ipv4;
-    connection.ends.lport = open.step.head.lport;
-    connection.ends.rport = open.rport;
-    std::memcpy(connection.ends.laddr.data(), open.laddr, sizeof(open.laddr));
-    std::memcpy(connection.ends.raddr.data(), open.raddr, sizeof(open.raddr));
+    connection.ends = ends_of(open);
     connection.addresses = true;
     if (open.listener != 0 && open.listener != connection.cookie) {
         connection.role = Role::passive;

@@ -30,6 +30,9 @@ struct TableLimits {
     /// Processes (each thread that acted is one) that are remembered though no connection refers to them: so many that
     /// acted, as many that held a socket in a snapshot. 600 bytes each. The programs rely on at least 32,768.
     std::size_t processes = std::size_t{1} << 16;
+    /// Whether time-wait sockets are remembered, so that their ends are told. Most of the table's memory and of its time go
+    /// into them; nothing else depends on it.
+    bool time_waits = true;
 };
 
 class ConnectionTable final : public ProcessDirectory {
@@ -38,6 +41,8 @@ public:
     explicit ConnectionTable(TrackObserver& observer, TableLimits limits = {});
 
     void apply(const tt_head& record);
+    /// A hint that apply() follows soon: has what it will look up fetched from memory.
+    void expect(const tt_head& record);
 
     const Process* find(ProcessId id) const override { return processes_.find(id); }
     const Clock& clock() const { return clock_; }
@@ -76,6 +81,10 @@ private:
     struct Deadline {
         MonoNs at;
         std::uint64_t cookie;
+    };
+    struct Connecting {
+        std::uint64_t cookie = 0;
+        Endpoints ends;
     };
     struct Dormant {
         MonoNs closed;
@@ -174,6 +183,8 @@ private:
     bool counters_repeated_ = false;        // the next TT_COUNTERS tells before_, but for `counted`
     bool counted_open_ = false;             // and the one after it tells before_.counted
     std::map<std::string, std::string, std::less<>> start_settings_;
+
+    std::array<Connecting, 16> connecting_;  // expect()'s
 
     TransitionRow transition_;  // reused
     ConnectionRow row_;         // reused

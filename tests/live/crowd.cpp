@@ -4,28 +4,28 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "harness.h"
+
 namespace tcptrail::live {
 
 namespace {
 
-constexpr int kEstablished = 2500;  // connections; each has two ends
-constexpr int kShut = 500;          // the client has shut down its side and keeps it: FIN_WAIT2, CLOSE_WAIT
-constexpr int kLeft = 500;          // the client has closed: a dead FIN_WAIT2, CLOSE_WAIT
-constexpr int kOver = 1000;         // both have closed, the client first: TIME_WAIT
-constexpr int kUnheard = 300;       // the server shut down first and is deaf to the client's FIN: FIN_WAIT2, LAST_ACK
+const int kEstablished = part_of(2500);  // connections; each has two ends
+const int kShut = part_of(500);          // the client has shut down its side and keeps it: FIN_WAIT2, CLOSE_WAIT
+const int kLeft = part_of(500);          // the client has closed: a dead FIN_WAIT2, CLOSE_WAIT
+const int kOver = part_of(1000);         // both have closed, the client first: TIME_WAIT
+const int kUnheard = part_of(300);  // the server shut down first and is deaf to the client's FIN: FIN_WAIT2, LAST_ACK
 constexpr int kHalfOpen = 200;      // the client is deaf to the SYN-ACK: SYN_SENT, SYN_RECV
 
-constexpr int kFew = 50;  // of kLeft that may stay full sockets
+const int kFew = part_of(50);  // of kLeft that may stay full sockets
 constexpr int kStill_ms = 200;
 constexpr int kPatience_ms = 10000;
 
-constexpr int kShutFrom = kEstablished;
-constexpr int kLeftFrom = kShutFrom + kShut;
-constexpr int kOverFrom = kLeftFrom + kLeft;
-constexpr int kUnheardFrom = kOverFrom + kOver;
-constexpr int kAccepted = kUnheardFrom + kUnheard;
-
-static_assert(kAccepted + kHalfOpen == 5000);
+const int kShutFrom = kEstablished;
+const int kLeftFrom = kShutFrom + kShut;
+const int kOverFrom = kLeftFrom + kLeft;
+const int kUnheardFrom = kOverFrom + kOver;
+const int kAccepted = kUnheardFrom + kUnheard;
 
 std::uint16_t port_of(int i) {
     return static_cast<std::uint16_t>(Crowd::first_port + i % Crowd::listeners);

@@ -22,14 +22,7 @@ int rounds() {
     return wish != nullptr ? std::atoi(wish) : 5;
 }
 
-constexpr int kThousand = 1000;
-
-#define REQUIRE_COMMAND(name)                                                               \
-    do {                                                                                    \
-        if (run_tcptrail({name, "--help"}).status != 0) {                                   \
-            GTEST_SKIP() << "needs `tcptrail " << (name) << "`, which this binary has not"; \
-        }                                                                                   \
-    } while (false)
+const int kThousand = part_of(1000);
 
 Json last_of(const std::vector<Json>& rows, const std::string& type) {
     const auto found =
@@ -116,7 +109,6 @@ void expect_exact_ledger(const Run& scene, int again = 2) {
 
 void in_five_rounds(const Run& scene) {
     REQUIRE_TRACING();
-    REQUIRE_COMMAND("timewait");
     for (int round = 1; round <= rounds() && !testing::Test::HasFailure(); ++round) {
         SCOPED_TRACE("round " + std::to_string(round));
         expect_exact_ledger(scene);
@@ -153,7 +145,6 @@ TEST(TimeWait, Batch) {
 
 TEST(TimeWait, OlderOnesAreCountedApart) {
     REQUIRE_TRACING();
-    REQUIRE_COMMAND("timewait");
     Arena arena;
     let_timers_alone_end(arena);
     client_closes_first(
@@ -174,7 +165,6 @@ TEST(TimeWait, OlderOnesAreCountedApart) {
 
 TEST(TimeWait, OverflowIsCountedNotGuessed) {
     REQUIRE_TRACING();
-    REQUIRE_COMMAND("timewait");
     Arena arena;
     let_timers_alone_end(arena);
     arena.sysctl("net/ipv4/tcp_max_tw_buckets", "10");
@@ -247,7 +237,6 @@ std::vector<std::pair<std::int64_t, Json>> port_rows(const std::vector<Json>& ro
 /// 200 ports, 20 connections a second: without reuse they last ten seconds, with the default on loopback for ever.
 TEST(TimeWait, ForecastsExhaustionAndNamesTheHolders) {
     REQUIRE_TRACING();
-    REQUIRE_COMMAND("timewait");
     Arena drained;
     Arena reusing;
     drained.sysctl("net/ipv4/tcp_tw_reuse", "0");

@@ -3,10 +3,15 @@
 // the longest run of many namespaces that there is. Each scene's rows are found by its namespace. Scenes that begin before
 // the trace are not among them; they have tracers of their own in Owner.*.
 #include <gtest/gtest.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <map>
 #include <memory>
+#include <set>
+#include <string_view>
 
 #include "suites.h"
 
@@ -39,6 +44,9 @@ public:
 
     Output stop() { return tracer_.stop(); }
 
+    void lacks_accepts(long count) { accepts_lacking_ += count; }
+    long accepts_lacking() const { return accepts_lacking_; }
+
 private:
     static bool is_since(const Json& row, std::int64_t begin_ns) {
         return parse_time(row.value("time", Json())) >= begin_ns;
@@ -57,6 +65,7 @@ private:
 
     Tracer tracer_;
     std::size_t read_ = 0;  // bytes
+    long accepts_lacking_ = 0;
     std::map<std::uint32_t, std::vector<Json>> rows_;
 };
 
@@ -76,18 +85,42 @@ using CompareRows = Differences (*)(const Truth&, const std::vector<Json>&, cons
 
 /// The rows come up to 100 ms after the events; on a busy machine later. To compare them costs a slow guest more than to wait.
 Differences settled(Watched& watched, const Truth& truth, const Bounds& bounds, long rows, CompareRows compare) {
-    constexpr int kPatience_ms = 5000;
-    int waited = 0;
-    for (; waited < kPatience_ms && watched.count_of(bounds.netns, bounds.begin_ns) < rows; waited += 20) {
+    using Clock = std::chrono::steady_clock;
+    const auto until = Clock::now() + std::chrono::seconds(5);
+    while (Clock::now() < until && watched.count_of(bounds.netns, bounds.begin_ns) < rows) {
         sleep_ms(20);
     }
-    for (;; waited += 20) {
+    for (;;) {
         Differences differences = compare(truth, watched.rows_of(bounds.netns, bounds.begin_ns), bounds);
-        if (differences.empty() || waited >= kPatience_ms) {
+        if (differences.empty() || Clock::now() >= until) {
             return differences;
         }
         sleep_ms(20);
     }
+}
+
+/// Where the kernel preempts programs, and only the system call's exit tells of an accept, it skips that while another task is held
+/// up in the same program on this CPU. The row must then claim no accept; and how many there were, the run's end must say.
+bool may_lack_accepts() {
+    const char* const hooks = std::getenv("TCPTRAIL_HOOKS");
+    utsname kernel{};
+    uname(&kernel);
+    return hooks != nullptr && std::string_view(hooks) == "tracepoint" && std::atoi(kernel.release) >= 7;
+}
+
+/// Takes out what is said of connections whose accept was not told; returns how many there are.
+long forgive_accepts(Differences& differences) {
+    std::set<std::string> connections;
+    std::erase_if(differences, [&](const std::string& line) {
+        const bool claims_none = line.find(R"("evidence":"close")") != std::string::npos ||
+                                 line.find(R"("evidence":"inherited")") != std::string::npos;
+        const bool forgiven = claims_none && line.find(" by accept, row says ") != std::string::npos;
+        if (forgiven) {
+            connections.insert(line.substr(0, line.find(": ")));
+        }
+        return forgiven;
+    });
+    return static_cast<long>(connections.size());
 }
 
 /// Their truth says "before the trace", which is not so here.
@@ -112,10 +145,14 @@ public:
         run.transitions += truth.transitions();
         const auto connections = std::count_if(truth.sides.begin(), truth.sides.end(),
                                                [](const Side& side) { return side.role != Role::listener; });
-        const Differences ends = settled(run.life, truth, bounds, connections, compare_connection_rows);
-        EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
+        Differences ends = settled(run.life, truth, bounds, connections, compare_connection_rows);
         // Not all kernels show each passive open's first step, so the count is not known; by now the rows are there.
-        const Differences steps = settled(run.trace, truth, bounds, 0, compare_transition_rows);
+        Differences steps = settled(run.trace, truth, bounds, 0, compare_transition_rows);
+        if (may_lack_accepts()) {
+            run.life.lacks_accepts(forgive_accepts(ends));
+            run.trace.lacks_accepts(forgive_accepts(steps));
+        }
+        EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
         EXPECT_TRUE(steps.empty()) << "trace: " << first_of(steps);
         RecordProperty("seen", static_cast<int>(run.life.rows_of(bounds.netns, bounds.begin_ns).size()));
         RecordProperty("true", static_cast<int>(connections));
@@ -138,6 +175,7 @@ public:
             const Json end = output.last_row();
             EXPECT_EQ(end.value("lost", Json()), 0) << end;
             EXPECT_EQ(end.value("missed", Json()), 0) << end;
+            EXPECT_GE(end.value("lost_other", 0L), watched->accepts_lacking()) << end;
             EXPECT_EQ(end.value("incomplete_connections", Json()), 0) << end;
             EXPECT_GE(end.value("transitions", 0L), run.transitions) << end;  // others may trace on this machine too
             RecordProperty("seen", static_cast<int>(end.value("transitions", 0L)));

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,8 +75,13 @@ public:
     /// The cookies of what a drain hands over, in order.
     std::string read(std::size_t at_most = ~std::size_t{0}) {
         std::string out;
-        last = reader_->drain(at_most, [&](const tt_head& head) {
+        const auto take = [&](const tt_head& head) {
             out += std::to_string(reinterpret_cast<const tt_step&>(head).cookie) + " ";
+            EXPECT_EQ(announced_.erase(&head), 1u) << "a record came without a word before";
+        };
+        last = reader_->drain(at_most, take, [&](const tt_head& head) {
+            EXPECT_GT(head.size, 0u) << "an incomplete record was announced";
+            EXPECT_TRUE(announced_.insert(&head).second) << "a record was announced twice";
         });
         return out;
     }
@@ -89,6 +95,7 @@ private:
     std::size_t size_ = 0;
     int fd_ = -1;
     std::byte* base_ = nullptr;
+    std::set<const tt_head*> announced_;  // and not taken
     std::optional<LogReader> reader_;
 };
 

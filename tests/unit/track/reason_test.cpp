@@ -399,5 +399,13 @@ TEST(Reason, ALostRecordMakesTheConnectionsOfItsTimeUncertainAndNoLaterOnes) {
     EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::remote_fin));
 }
 
+TEST(Reason, ALostRecordAboutAnOwnerLeavesTheReason) {
+    const Facts by_last_ack{.flags = TT_F_OWNED, .close_flags = TT_C_DEAD | TT_C_DONE};
+    Trail& t = trail().connect(B, A).established(1ms).others_lost(1, 1ms, TT_F_OWNERS);
+    t.fin_received(1ms).fin_sent(1ms).closed(1ms, by_last_ack).tick(5ms);
+    EXPECT_EQ(name(t.ended().reason), name(CloseReason::remote_fin));
+    EXPECT_EQ(t.table().trace_end().lost_other, 1u);
+}
+
 }  // namespace
 }  // namespace tcptrail::test

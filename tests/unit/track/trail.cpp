@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trail.h"
 
+#include <gtest/gtest.h>
+
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -88,7 +90,15 @@ void Trail::send(T& record, Gap gap, const std::string& text) {
 }
 
 void Trail::apply(const tt_head& record) {
+    table_->expect(record);  // a hint, which changes nothing
     table_->apply(record);
+    without_time_waits_->apply(record);
+    const TraceEnd end = table_->trace_end();
+    const TraceEnd without = without_time_waits_->trace_end();
+    EXPECT_EQ(without.transitions, end.transitions);
+    EXPECT_EQ(without.missed, end.missed);
+    EXPECT_EQ(without.incomplete_connections, end.incomplete_connections);
+    EXPECT_EQ(ends_without_.ended.size(), endings.size());
     if (on_record) on_record(record);
 }
 
@@ -103,6 +113,8 @@ void Trail::on_ended(const ConnectionRow& row) {
 }
 
 Trail::Trail(const char* hooks, TableLimits limits) : table_(std::make_unique<ConnectionTable>(*this, limits)) {
+    limits.time_waits = false;
+    without_time_waits_ = std::make_unique<ConnectionTable>(ends_without_, limits);
     auto start = make<tt_start>(TT_START);
     send(start, 0ms, hooks);
     describe(kApp).describe(kServer).describe(kWorker);
@@ -313,8 +325,9 @@ Trail& Trail::counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t c
     return *this;
 }
 
-Trail& Trail::others_lost(std::uint64_t lost_other, Gap gap) {
+Trail& Trail::others_lost(std::uint64_t lost_other, Gap gap, unsigned flags) {
     auto record = make<tt_counters>(TT_COUNTERS);
+    record.head.flags = static_cast<tt_u8>(flags);
     record.lost_other = lost_other;
     send(record, gap);
     return *this;

@@ -115,7 +115,7 @@ public:
     Trail& tick(Gap gap);
     Trail& end(Gap gap = 1ms);
     Trail& counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t counted);
-    Trail& others_lost(std::uint64_t lost_other, Gap gap = 0ms);
+    Trail& others_lost(std::uint64_t lost_other, Gap gap = 0ms, unsigned flags = 0);
     Trail& snapshot(unsigned what);  // begins
     /// The current socket in the snapshot; the gap may be negative.
     Trail& shows(State state, Gap gap = 0ms, const Shown& shown = {});
@@ -178,6 +178,14 @@ private:
     std::map<std::uint64_t, Socket> sockets_;
     std::vector<std::uint64_t> before_;  // the record before
     std::unique_ptr<ConnectionTable> table_;
+    /// Hears the same, and remembers no time-wait sockets: it must count the same.
+    struct Ends final : TrackObserver {
+        void on_transition(const TransitionRow&) override {}
+        void on_ended(const ConnectionRow& row) override { ended.push_back(row); }
+        std::vector<ConnectionRow> ended;
+    };
+    Ends ends_without_;
+    std::unique_ptr<ConnectionTable> without_time_waits_;
 };
 
 /// Lives until the end of the program, so that a story may be one expression.
