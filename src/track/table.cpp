@@ -131,6 +131,9 @@ void ConnectionTable::apply(const tt_head& head) {
 }
 
 void ConnectionTable::expect(const tt_head& head) {
+    if (!limits_.time_waits) {
+        return;
+    }
     // A connection's two ends are looked up when it is established, among all that stand in TIME_WAIT.
     if (head.type == TT_OPEN) {
         if (const auto* open = as<tt_open>(head)) {
