@@ -104,19 +104,6 @@ TEST(Hooks, WithoutTransitionsThereIsNoTrace) {
     EXPECT_EQ(output.err, "tcptrail: no hook serves transition (--without-hook)\n");
 }
 
-/// They tell what stands now, and nothing but a look at it can.
-TEST(Hooks, ReportsOnWhatStandsNeedTheIterators) {
-    REQUIRE_TRACING();
-    for (const char* need : {"sockets", "holders"}) {
-        const Output output = run_tcptrail({"closewait", "-d", "1ms", "--without-hook", need});
-        EXPECT_EQ(output.status, 3);
-        EXPECT_EQ(output.out, "");
-        EXPECT_EQ(output.err,
-                  std::string("tcptrail: no hook serves ") + need + " (--without-hook), and this report needs it\n");
-    }
-}
-
-/// A need that is new in trace_end must be new here too.
 TEST(Hooks, EveryNeedIsInTheTable) {
     REQUIRE_TRACING();
     const Output output = run_tcptrail({"trace", "--json", "-d", "1ms"});
