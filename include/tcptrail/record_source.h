@@ -28,7 +28,7 @@ public:
 
     /// From now on `soon` hears of a record a few records before it is handed over, to fetch the memory that it will need.
     /// Only a hint: not every record is announced, and not every source does it.
-    virtual void announce_to(RecordHandler /*soon*/) {}
+    virtual void announce_to(const RecordHandler& /*soon*/) {}
 };
 
 }  // namespace tcptrail

@@ -222,8 +222,8 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     return std::unique_ptr<LiveSource>(new LiveSource(std::move(state)));
 }
 
-void LiveSource::announce_to(RecordHandler soon) {
-    state_->soon = std::move(soon);
+void LiveSource::announce_to(const RecordHandler& soon) {
+    state_->soon = soon;
 }
 
 Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) {

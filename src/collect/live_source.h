@@ -42,7 +42,7 @@ public:
     LiveSource& operator=(const LiveSource&) = delete;
 
     Result<Poll> poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) override;
-    void announce_to(RecordHandler soon) override;
+    void announce_to(const RecordHandler& soon) override;
 
     /// The next polls hand over what is left, then TT_COUNTERS and TT_END. From any thread.
     void stop();
