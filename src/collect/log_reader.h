@@ -92,7 +92,7 @@ private:
         std::uint64_t time = 0;       // of the record at `position`
     };
     enum class Head { none, there, incomplete };
-    static constexpr std::uint64_t kAnnounced = 2 << 10;   // bytes of records ahead: about twenty
+    static constexpr std::uint64_t kAnnounced = 2 << 10;   // bytes of records ahead: about forty
     static constexpr std::uint64_t kFreeEvery = 16 << 10;  // while its lines are still in this core's cache
 
     const tt_head& record_at(const Log& log) const { return record_at(log, log.position); }
