@@ -20,6 +20,9 @@ constexpr std::uint64_t kTimerLate = 8 * kSecond;
 constexpr std::uint32_t kNotKnown = ~std::uint32_t{0};
 /// A RST that belongs to a close follows it within the same system call or softirq.
 constexpr std::uint64_t kResetFollows = 2'000'000;
+/// The same where a hook tells of time-wait sockets and has told of none: then a RST it is, and only a virtual processor that
+/// its host takes away in between can part the two.
+constexpr std::uint64_t kResetSurelyFollows = 50'000'000;
 /// A process that was held up between taking a connection and its accept's return.
 constexpr std::uint64_t kAcceptReturns = 100'000'000;
 /// The time-wait socket can be found before its full socket makes its last step, in the same softirq or system call.
@@ -50,7 +53,9 @@ void ConnectionTable::end(Connection& connection, const tt_close& close) {
         connection.held = true;
         connection.state = State::close;
         undecided_[connection.cookie] = close;
-        undecided_due_.push_back({close.step.head.time + kResetFollows, connection.cookie});
+        const bool surely = time_wait_hook_ == HookHeard::yes;
+        const std::uint64_t patience = surely ? kResetSurelyFollows : kResetFollows;
+        undecided_due_.push_back({close.step.head.time + patience, connection.cookie});
         return;
     }
     decide(connection, close);
@@ -124,6 +129,13 @@ std::optional<bool> ConnectionTable::enters_time_wait(const Connection& connecti
     return room || !all_told(connection) ? std::nullopt : std::optional(false);
 }
 
+/// The hook works and saw no time-wait socket, there was room for one, and no RST says why: one of the records is missing.
+bool ConnectionTable::is_contradicted(const Connection& connection, const tt_close& close) const {
+    const bool room = close.tw_max == kNotKnown || close.tw_count < close.tw_max;
+    return time_wait_hook_ == HookHeard::yes && room && track::may_abort_late(close) && !connection.hashed &&
+           !connection.reset_sent;
+}
+
 /// No record about it that is no transition can have been lost: all such losses were told before it was opened.
 bool ConnectionTable::all_told(const Connection& connection) const {
     return !others_lost_at_ || connection.opened > *others_lost_at_;
@@ -182,6 +194,9 @@ void ConnectionTable::finish(Connection& connection, const tt_close& close) {
     row.closer = connection.closer;
     row.reason = facts ? track::reason_of(close, resets_of(connection, sent_resets_seen_ && all_told(connection)))
                        : CloseReason::unknown;
+    if (facts && is_contradicted(connection, close)) {
+        row.reason = CloseReason::unknown;
+    }
     row.complete = connection.complete;
     row.bound = connection.bound;
     row.tw_substate = std::nullopt;

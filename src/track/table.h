@@ -130,6 +130,7 @@ private:
     void finish(track::Connection& connection, const tt_close& close);
     std::optional<bool> enters_time_wait(const track::Connection& connection, const tt_close& close);
     bool all_told(const track::Connection& connection) const;
+    bool is_contradicted(const track::Connection& connection, const tt_close& close) const;
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
     void end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred);

@@ -399,6 +399,33 @@ TEST(Reason, ALostRecordMakesTheConnectionsOfItsTimeUncertainAndNoLaterOnes) {
     EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::remote_fin));
 }
 
+/// A time-wait socket's hook that works, and has told of one connection.
+Trail& hook_heard() {
+    Trail& t = trail(kFentry).connect(C, A).established(1ms).fin_sent(1ms).fin_acked(1ms);
+    return t.timewait(TT_TW_HASHED, 0ms).closed(0ms);
+}
+
+constexpr std::uint32_t kAbortOnData = 10;  // SK_RST_REASON_TCP_ABORT_ON_DATA
+
+TEST(Reason, WhereNoTimeWaitSocketWasSeenTheResetIsAwaitedThroughAPauseOfTheProcessor) {
+    Trail& t = hook_heard().connect(B, A).established(1ms).fin_sent(1ms).fin_acked(1ms).closed(
+        1ms, {.close_flags = TT_C_DEAD});
+    t.tick(20ms);
+    t.reset_sent(1ms, kAbortOnData).tick(5ms);
+    ASSERT_EQ(t.endings.size(), 2u);
+    EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::late_data_rst));
+    EXPECT_EQ(t.endings.back().time_wait, false);
+}
+
+TEST(Reason, WhereNeitherTimeWaitSocketNorResetWasSeenItIsUnknown) {
+    Trail& t = hook_heard().connect(B, A).established(1ms).fin_sent(1ms).fin_acked(1ms).closed(
+        1ms, {.close_flags = TT_C_DEAD});
+    t.tick(60ms);
+    ASSERT_EQ(t.endings.size(), 2u);
+    EXPECT_EQ(name(t.endings.back().reason), name(CloseReason::unknown));
+    EXPECT_EQ(t.endings.back().time_wait, std::nullopt);
+}
+
 TEST(Reason, ALostRecordAboutAnOwnerLeavesTheReason) {
     const Facts by_last_ack{.flags = TT_F_OWNED, .close_flags = TT_C_DEAD | TT_C_DONE};
     Trail& t = trail().connect(B, A).established(1ms).others_lost(1, 1ms, TT_F_OWNERS);
