@@ -27,7 +27,7 @@ public:
     virtual Result<Poll> poll(std::chrono::milliseconds max_wait, const RecordHandler& handler) = 0;
 
     /// From now on `soon` hears of a record a few records before it is handed over, to fetch the memory that it will need.
-    /// Only a hint: not every record is announced, and not every source does it.
+    /// Only a hint: not every record is announced, and not every source does it. It is called from within poll() alone.
     virtual void announce_to(const RecordHandler& /*soon*/) {}
 };
 

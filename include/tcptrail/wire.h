@@ -225,9 +225,9 @@ struct tt_snapshot {
 struct tt_counters {
     struct tt_head head;
     tt_u64 lost; /* transitions for which the ring had no room */
-    tt_u64
-        lost_other; /* other records for which it had none (processes, accepts, resets, addresses), and those that were
-                          not written because the recursion guard skipped their program */
+    /* other records for which it had none (processes, accepts, resets, addresses), and those that were not written because
+     * the recursion guard skipped their program */
+    tt_u64 lost_other;
     tt_u64 missed;  /* transitions that no program saw: recursion misses less what the backup caught; what both
                           programs wrote (the tracker drops it, and knows) counts below: signed, in two's complement */
     tt_u64 counted; /* LISTEN -> SYN_RECV transitions that were counted and not sent (kernels before 6.13) */

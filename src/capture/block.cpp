@@ -11,6 +11,7 @@
 #include "capture/layout.h"
 
 namespace tcptrail::capture {
+
 std::uint64_t header_check(std::span<const std::uint8_t> header) {
     return XXH64(header.data(), header.size() - sizeof(std::uint64_t), 0);
 }
@@ -25,7 +26,7 @@ void BlockOpener::FreeContext::operator()(ZSTD_DCtx_s* context) const {
 BlockSealer::BlockSealer() : zstd_(ZSTD_createCCtx()) {
     if (!zstd_) throw std::bad_alloc();
     // Columns repeat over short distances in short runs. Level 3 makes files as small in a third more time; more costs much
-    // and saves little: FORMAT.md, "Figures".
+    // and saves little.
     constexpr std::pair<ZSTD_cParameter, int> parameters[] = {
         {ZSTD_c_compressionLevel, 1}, {ZSTD_c_minMatch, 5}, {ZSTD_c_hashLog, 12}};
     for (const auto& [parameter, value] : parameters) {

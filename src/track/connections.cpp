@@ -117,10 +117,11 @@ void Connections::fetch_waiting(const Endpoints& ends) {
     // By now the bucket of an earlier one is there, and says where the connection stands.
     const std::size_t earlier = std::exchange(fetching_[fetched_++ % fetching_.size()], hash);
     if (const auto found = by_ends_.find(Hashed{earlier}, earlier); found != by_ends_.end()) {
+        constexpr std::size_t line = 64;
         const char* const connection = reinterpret_cast<const char*>(&places_[*found]);
-        __builtin_prefetch(connection);
-        __builtin_prefetch(connection + 64);
-        __builtin_prefetch(connection + 128);
+        for (std::size_t at = 0; at < sizeof(Connection); at += line) {
+            __builtin_prefetch(connection + at);
+        }
     }
 }
 

@@ -36,6 +36,11 @@ track::Resets resets_of(const Connection& connection, bool all_seen) {
             .complete = all_seen};
 }
 
+/// The namespace's table of time-wait sockets was not full, as far as we can read that.
+bool has_room(const tt_close& close) {
+    return close.tw_max == kNotKnown || close.tw_count < close.tw_max;
+}
+
 /// Our FIN was acknowledged, so bytes_acked counts it.
 bool fin_acknowledged(const tt_close& close) {
     switch (static_cast<State>(close.step.head.old_state)) {
@@ -117,7 +122,7 @@ std::optional<bool> ConnectionTable::enters_time_wait(const Connection& connecti
     if (may_abort && connection.reset_sent) {
         return false;
     }
-    const bool room = close.tw_max == kNotKnown || close.tw_count < close.tw_max;
+    const bool room = has_room(close);
     if (time_wait_hook_ != HookHeard::yes) {
         if (time_wait_hook_ == HookHeard::not_yet) {
             time_wait_hook_ = HookHeard::no;
@@ -131,8 +136,7 @@ std::optional<bool> ConnectionTable::enters_time_wait(const Connection& connecti
 
 /// The hook works and saw no time-wait socket, there was room for one, and no RST says why: one of the records is missing.
 bool ConnectionTable::is_contradicted(const Connection& connection, const tt_close& close) const {
-    const bool room = close.tw_max == kNotKnown || close.tw_count < close.tw_max;
-    return time_wait_hook_ == HookHeard::yes && room && track::may_abort_late(close) && !connection.hashed &&
+    return time_wait_hook_ == HookHeard::yes && has_room(close) && track::may_abort_late(close) && !connection.hashed &&
            !connection.reset_sent;
 }
 

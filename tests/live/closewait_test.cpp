@@ -83,12 +83,6 @@ const char* name_of(Kind kind) {
     return "";
 }
 
-Json last_report(const std::vector<Json>& rows) {
-    const auto found =
-        std::find_if(rows.rbegin(), rows.rend(), [](const Json& row) { return row.value("type", "") == "closewait"; });
-    return found == rows.rend() ? Json::object() : *found;
-}
-
 void check_connection(const Json& row, const Leak& leak, Kind kind, const Who& who, std::int64_t report_ns,
                       std::int64_t trace_ns) {
     SCOPED_TRACE(row.dump());
@@ -131,7 +125,7 @@ TEST(CloseWait, TwoHundredLeaksHalfOfThemOlder) {
     const Output output = tracer.stop();
     leave.give(2);
     ASSERT_EQ(output.status, 0) << output.err;
-    const Json report = last_report(output.rows());
+    const Json report = last_of(output.rows(), "closewait");
     const std::int64_t report_ns = parse_time(report["time"]);
     EXPECT_EQ(report["now"], 2 * kEach);
     ASSERT_EQ(report["processes"].size(), 2U) << report;

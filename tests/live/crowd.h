@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine full of sockets that stand still: 5,000 connections (or a part_of() them) in six states and more, 20 listeners. The truth is by
-// construction: how many of its sockets stand in each state, and whose they are.
+// A machine full of sockets that stand still: 5,000 connections (or a part_of() them) in six states and more, 20 listeners.
+// The truth is by construction: how many of its sockets stand in each state, and whose they are.
 #pragma once
 
 #include <map>

@@ -325,6 +325,12 @@ bool have_program(const std::string& name) {
     return false;
 }
 
+Json last_of(const std::vector<Json>& rows, const std::string& type) {
+    const auto found =
+        std::find_if(rows.rbegin(), rows.rend(), [&](const Json& row) { return row.value("type", "") == type; });
+    return found == rows.rend() ? Json::object() : *found;
+}
+
 int part_of(int count) noexcept {
     const char* const wish = std::getenv("TCPTRAIL_LIVE_PART");
     const int part = wish != nullptr ? std::atoi(wish) : 1;

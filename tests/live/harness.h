@@ -81,6 +81,9 @@ Output run_tcptrail(const std::vector<std::string>& args, const BeforeExec& befo
 Output run_program(const std::vector<std::string>& argv, int netns_fd = -1, int timeout_ms = 30000);
 bool have_program(const std::string& name);
 
+/// The last row of `type`; {} where there is none.
+Json last_of(const std::vector<Json>& rows, const std::string& type);
+
 /// How many of `count` sockets a scene makes here: all, or one of TCPTRAIL_LIVE_PART (an emulated guest, where it is the kinds
 /// that matter).
 int part_of(int count) noexcept;

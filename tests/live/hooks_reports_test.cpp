@@ -43,27 +43,27 @@ public:
     Who client;
 
 private:
-    static int from_server_first() { return kClientFirst; }
-    static int from_left() { return from_server_first() + kServerFirst; }
-    static int from_open() { return from_left() + kLeft; }
-    static int from_reset() { return from_open() + kOpen; }
+    static constexpr int kServerFirstFrom = kClientFirst;
+    static constexpr int kLeftFrom = kServerFirstFrom + kServerFirst;
+    static constexpr int kOpenFrom = kLeftFrom + kLeft;
+    static constexpr int kResetFrom = kOpenFrom + kOpen;
 
     void serve() const {
         const Fd listener = open_listener(stage_);
         std::vector<Fd> fds = accept_and_greet(listener.get(), kAll);
         const auto fd = [&](int i) -> Fd& { return fds[static_cast<std::size_t>(i)]; };
         stage_.to_server.take();
-        for (int i = 0; i < from_server_first(); ++i) {
+        for (int i = 0; i < kServerFirstFrom; ++i) {
             await_state(fd(i).get(), TCP_CLOSE_WAIT);
             fd(i).close();
         }
-        for (int i = from_server_first(); i < from_left(); ++i) {
+        for (int i = kServerFirstFrom; i < kLeftFrom; ++i) {
             fd(i).close();
         }
-        for (int i = from_left(); i < from_open(); ++i) {
+        for (int i = kLeftFrom; i < kOpenFrom; ++i) {
             await_state(fd(i).get(), TCP_CLOSE_WAIT);
         }
-        for (int i = from_reset(); i < kAll; ++i) {
+        for (int i = kResetFrom; i < kAll; ++i) {
             await_state(fd(i).get(), TCP_CLOSE);
             fd(i).close();
         }
@@ -74,23 +74,23 @@ private:
     void call() const {
         std::vector<Fd> fds = dial_all(stage_, kAll);
         const auto fd = [&](int i) -> Fd& { return fds[static_cast<std::size_t>(i)]; };
-        for (int i = 0; i < from_server_first(); ++i) {
+        for (int i = 0; i < kServerFirstFrom; ++i) {
             fd(i).close();
         }
-        for (int i = from_left(); i < from_open(); ++i) {
+        for (int i = kLeftFrom; i < kOpenFrom; ++i) {
             shutdown_write(fd(i).get());
         }
-        for (int i = from_reset(); i < kAll; ++i) {
+        for (int i = kResetFrom; i < kAll; ++i) {
             linger_zero(fd(i).get());
             fd(i).close();
         }
         stage_.to_server.give();
         stage_.to_client.take();
-        for (int i = from_server_first(); i < from_left(); ++i) {
+        for (int i = kServerFirstFrom; i < kLeftFrom; ++i) {
             await_state(fd(i).get(), TCP_CLOSE_WAIT);
             fd(i).close();
         }
-        for (int i = from_left(); i < from_open(); ++i) {
+        for (int i = kLeftFrom; i < kOpenFrom; ++i) {
             await_state(fd(i).get(), TCP_FIN_WAIT2);
         }
         stands_.give();
@@ -100,16 +100,6 @@ private:
     Stage stage_;
     Cue stands_;
 };
-
-std::vector<Json> of_type(const Output& output, const std::string& type) {
-    std::vector<Json> found;
-    for (const Json& row : output.rows()) {
-        if (row["type"] == type) {
-            found.push_back(row);
-        }
-    }
-    return found;
-}
 
 Counts counts_of(const Json& object) {
     Counts counts;
@@ -209,8 +199,10 @@ void judge_listen(const Output& output, const Village& village) {
 
 std::set<std::string> findings_of(const Output& output) {
     std::set<std::string> ids;
-    for (const Json& finding : of_type(output, "finding")) {
-        ids.insert(finding["id"]);
+    for (const Json& row : output.rows()) {
+        if (row["type"] == "finding") {
+            ids.insert(row["id"]);
+        }
     }
     return ids;
 }
@@ -226,8 +218,7 @@ protected:
 TEST_P(WithoutNeed, ReportsAreRightOrLessCertain) {
     REQUIRE_TRACING();
     Arena arena;
-    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
-    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
+    let_timers_alone_end(arena);
     std::map<std::string, Tracer> tracers;
     tracers["timewait"].start(command(arena, {"timewait"}));
     tracers["closewait"].start(command(arena, {"closewait", "--older-than", "0s"}));
@@ -245,15 +236,16 @@ TEST_P(WithoutNeed, ReportsAreRightOrLessCertain) {
         outputs.emplace(name, tracer.stop());
     }
 
-    judge_timewait(of_type(outputs.at("timewait"), "timewait").at(0), village);
-    judge_closewait(of_type(outputs.at("closewait"), "closewait").at(0), village);
-    judge_timewait(of_type(outputs.at("report"), "timewait").at(0), village);
-    judge_closewait(of_type(outputs.at("report"), "closewait").at(0), village);
-    judge_report(of_type(outputs.at("report"), "report").at(0));
-    judge_states(of_type(states, "states").at(0), village);
+    judge_timewait(last_of(outputs.at("timewait").rows(), "timewait"), village);
+    judge_closewait(last_of(outputs.at("closewait").rows(), "closewait"), village);
+    judge_timewait(last_of(outputs.at("report").rows(), "timewait"), village);
+    judge_closewait(last_of(outputs.at("report").rows(), "closewait"), village);
+    judge_report(last_of(outputs.at("report").rows(), "report"));
+    judge_states(last_of(states.rows(), "states"), village);
     judge_listen(listen, village);
+    const std::set<std::string> with_all = findings_of(outputs.at("doctor with all"));
     for (const std::string& id : findings_of(outputs.at("doctor"))) {
-        EXPECT_TRUE(findings_of(outputs.at("doctor with all")).contains(id)) << id << " is found for want of a hook";
+        EXPECT_TRUE(with_all.contains(id)) << id << " is found for want of a hook";
     }
     for (const auto& [name, output] : outputs) {
         const Json served = output.last_row().value("hooks", Json::object()).value(GetParam(), Json());

@@ -105,6 +105,11 @@ Fd receive_fd(int channel) {
     return Fd(fd);
 }
 
+void let_timers_alone_end(Arena& arena) {
+    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
+    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
+}
+
 Tuple listener_tuple(Net net, std::uint16_t port) {
     Tuple tuple;
     tuple.v6 = net != Net::v4;

@@ -46,6 +46,10 @@ void wait_for(pid_t pid);
 void send_fd(int channel, int fd);
 Fd receive_fd(int channel);
 
+/// Nothing but its timer ends a TIME_WAIT: no later connect that takes its port over, and no RST that answers a FIN sent once
+/// more by an impatient timer after the peer was gone.
+void let_timers_alone_end(Arena& arena);
+
 Tuple listener_tuple(Net net = Net::v4, std::uint16_t port = kPort);
 Side listener_side(const Who& owner, const Who& closer, Net net = Net::v4);
 

@@ -24,12 +24,6 @@ int rounds() {
 
 const int kThousand = part_of(1000);
 
-Json last_of(const std::vector<Json>& rows, const std::string& type) {
-    const auto found =
-        std::find_if(rows.rbegin(), rows.rend(), [&](const Json& row) { return row.value("type", "") == type; });
-    return found == rows.rend() ? Json::object() : *found;
-}
-
 /// owner pid, closer pid, role.
 using Origin = std::tuple<int, int, std::string>;
 
@@ -66,13 +60,6 @@ std::map<Origin, int> read_origins(const Json& report) {
 }
 
 using Run = std::function<Truth(Arena&, const TraceBegins&)>;
-
-/// Nothing but its timer ends a TIME_WAIT: no later connect that takes its port over, and no RST that answers a FIN sent once
-/// more by an impatient timer after the peer was gone.
-void let_timers_alone_end(Arena& arena) {
-    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
-    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
-}
 
 /// A server that closes first: now and then a client takes a port again, and its SYN takes over the TIME_WAIT that stands there.
 /// Then the scene is made again, at most twice.

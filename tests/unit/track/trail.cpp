@@ -98,7 +98,7 @@ void Trail::apply(const tt_head& record) {
     EXPECT_EQ(without.transitions, end.transitions);
     EXPECT_EQ(without.missed, end.missed);
     EXPECT_EQ(without.incomplete_connections, end.incomplete_connections);
-    EXPECT_EQ(ends_without_.ended.size(), endings.size());
+    EXPECT_EQ(ends_without_.count, endings.size());
     if (on_record) on_record(record);
 }
 

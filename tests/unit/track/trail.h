@@ -181,8 +181,8 @@ private:
     /// Hears the same, and remembers no time-wait sockets: it must count the same.
     struct Ends final : TrackObserver {
         void on_transition(const TransitionRow&) override {}
-        void on_ended(const ConnectionRow& row) override { ended.push_back(row); }
-        std::vector<ConnectionRow> ended;
+        void on_ended(const ConnectionRow&) override { ++count; }
+        std::size_t count = 0;
     };
     Ends ends_without_;
     std::unique_ptr<ConnectionTable> without_time_waits_;
