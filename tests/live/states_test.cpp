@@ -129,8 +129,7 @@ TEST(States, IsQuickWithTenThousandSockets) {
 TEST(States, RepeatsAndKnowsWhoLeftWhatEndedUnderTheTrace) {
     REQUIRE_TRACING();
     Arena arena;
-    arena.sysctl("net/ipv4/tcp_tw_reuse", "0");
-    arena.sysctl("net/ipv4/tcp_rfc1337", "1");
+    let_timers_alone_end(arena);
     Tracer tracer;
     tracer.start(only(arena, {"states", "--json", "-i", "200ms"}));
     tracer.await_tracing();

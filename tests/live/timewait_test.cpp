@@ -226,7 +226,7 @@ TEST(TimeWait, ForecastsExhaustionAndNamesTheHolders) {
     REQUIRE_TRACING();
     Arena drained;
     Arena reusing;
-    drained.sysctl("net/ipv4/tcp_tw_reuse", "0");
+    let_timers_alone_end(drained);
     reusing.sysctl("net/ipv4/tcp_tw_reuse", "2");
     const Stage first;
     const Stage second;
