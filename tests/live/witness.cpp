@@ -21,6 +21,7 @@ namespace tcptrail::live {
 namespace {
 
 constexpr const char* kName = "inet_sock_set_state";
+constexpr int kReads = 10'000;
 
 Fd bpf(bpf_cmd command, bpf_attr& attr) {
     return Fd(static_cast<int>(syscall(SYS_bpf, command, &attr, sizeof attr)));
@@ -77,7 +78,7 @@ struct Witness::Counters {
     Fd map;                   // one value: Counts
     Fd program;
     Fd link;
-    std::uint64_t before = 0;  // what the program saw more while the others were opened
+    std::uint64_t before = 0;  // the difference when all were open
 
     bool open_program() {
         bpf_attr attr{};
@@ -169,13 +170,27 @@ struct Witness::Counters {
         syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof attr);
         return counts().calls + info.recursion_misses;
     }
+
+    /// What the kernel saw more than the program, modulo 2^64: of a moment in which nothing was counted, because a reader
+    /// that is held up between the two would take what came meanwhile for calls of one of them only.
+    std::uint64_t difference() const {
+        std::uint64_t programs = seen_by_program();
+        for (int left = kReads; true; --left) {
+            const std::uint64_t kernel = seen_by_kernel();
+            const std::uint64_t now = seen_by_program();
+            if (now == programs || left == 0) {
+                return kernel - now;
+            }
+            programs = now;
+        }
+    }
 };
 
 Witness::Witness() {
     const int id = geteuid() == 0 ? tracepoint_id() : 0;
     auto counters = std::make_unique<Counters>();
     if (id > 0 && counters->open_program() && counters->open_kernels(id)) {
-        counters->before = counters->seen_by_program() - counters->seen_by_kernel();
+        counters->before = counters->difference();
         counters_ = std::move(counters);
     }
 }
@@ -186,9 +201,8 @@ std::uint64_t Witness::unseen() const {
     if (!counters_) {
         return 0;
     }
-    const std::uint64_t kernels = counters_->seen_by_kernel();
-    const std::uint64_t programs = counters_->seen_by_program() - counters_->before;
-    return kernels > programs ? kernels - programs : 0;
+    const std::uint64_t more = counters_->difference() - counters_->before;
+    return static_cast<std::int64_t>(more) > 0 ? more : 0;
 }
 
 std::uint64_t Witness::closed_by_tracers() const {
