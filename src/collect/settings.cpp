@@ -64,8 +64,7 @@ std::string read_settings() {
 }
 
 /// sockstat's "TCP: inuse 5 orphan 0 tw 1 alloc 6 mem 0": keys become sockstat.TCP.inuse and so on.
-void read_sockstat(std::string& text, const char* path) {
-    std::ifstream file(path);
+void parse_sockstat(std::string& text, std::istream& file) {
     for (std::string line; std::getline(file, line);) {
         std::istringstream words(line);
         std::string name;
@@ -74,6 +73,23 @@ void read_sockstat(std::string& text, const char* path) {
         name.pop_back();
         for (std::string key, value; words >> key >> value;) add_line(text, "sockstat." + name + "." + key, value);
     }
+}
+
+/// With the moment at which it was read: again where we were held up meanwhile, because the count belongs to that moment.
+void read_sockstat(std::string& text) {
+    constexpr std::uint64_t kHeldUp = 200'000;
+    std::string lines;
+    std::uint64_t read = 0;
+    for (int left = 4; true; --left) {
+        std::ifstream file("/proc/thread-self/net/sockstat");
+        const std::uint64_t begin = monotonic_ns();
+        lines.assign(std::istreambuf_iterator<char>(file), {});
+        read = monotonic_ns();
+        if (read - begin < kHeldUp || left == 0) break;
+    }
+    std::istringstream file(lines);
+    parse_sockstat(text, file);
+    add_line(text, "sockstat.read_ns", std::to_string(read));
 }
 
 /// Files where a line of names is followed by a line of values, each behind "Group:". Zeroes are told too.
@@ -113,9 +129,9 @@ void read_conntrack(std::string& text) {
 /// thread-self and not /proc/net: that one is the main thread's, wherever this thread is.
 std::string read_counters() {
     std::string text;
-    read_sockstat(text, "/proc/thread-self/net/sockstat");
-    add_line(text, "sockstat.read_ns", std::to_string(monotonic_ns()));
-    read_sockstat(text, "/proc/thread-self/net/sockstat6");
+    read_sockstat(text);
+    std::ifstream sockstat6("/proc/thread-self/net/sockstat6");
+    parse_sockstat(text, sockstat6);
     read_pairs(text, "/proc/thread-self/net/snmp", "Tcp");
     read_pairs(text, "/proc/thread-self/net/netstat", "TcpExt");
     add_line(text, "netstat.read_ns", std::to_string(monotonic_ns()));

@@ -62,14 +62,11 @@ void TimeWaitReport::on_transition(const TransitionRow& row) {
         }
     } else if (row.old_state == State::time_wait && filter_.matches_netns(row.ends.netns)) {
         ++ended_;
-        if (!open_ && !whole_) {
-            return;
-        }
-        const auto count = counts_.find(row.ends.netns);
-        const track::Connection* connection = table_.connection(row.cookie);
-        if (count != counts_.end() && connection != nullptr && row.time > count->second.time &&
-            connection->last_time <= count->second.time) {
-            late_ends_.push_back(entry_of(*connection));
+        const track::Connection* connection = open_ || whole_ ? table_.connection(row.cookie) : nullptr;
+        const bool is_counted =
+            counts_.contains(row.ends.netns);  // else the count is read before long, or was just now
+        if (connection != nullptr && (!is_counted || counted(row.ends.netns, connection->last_time, row.time))) {
+            ended_lately_.push_back({entry_of(*connection), connection->last_time, row.time});
         }
     }
 }
@@ -175,7 +172,7 @@ void TimeWaitReport::on_snapshot(const tt_snapshot& record) {
         counts_.clear();
         before_trace_ = 0;
         others_.clear();
-        late_ends_.clear();
+        ended_lately_.clear();
     }
     what_ |= record.what;
     if ((record.what & TT_SNAP_MARK) != 0 && (record.head.flags & TT_F_END) != 0) {
@@ -270,6 +267,12 @@ void TimeWaitReport::end_snapshot(const tt_snapshot& mark) {
     ports_.others(others_);
 }
 
+/// Whether it stood when the kernel's count of its namespace was read; not where the namespace was gone by then.
+bool TimeWaitReport::counted(std::uint32_t netns, MonoNs entered, std::optional<MonoNs> ended) const {
+    const auto kernel = counts_.find(netns);
+    return kernel != counts_.end() && entered <= kernel->second.time && (!ended || *ended > kernel->second.time);
+}
+
 void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) {
     ledger_.forget_standing();
     std::uint64_t explained = 0;
@@ -284,13 +287,9 @@ void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) 
         if (connection.state != State::time_wait || !filter_.matches_netns(connection.ends.netns)) {
             return;
         }
-        if (by_snapshot) {
-            const auto kernel = counts_.find(connection.ends.netns);
-            if (kernel == counts_.end() || connection.last_time > kernel->second.time) {
-                return;  // the namespace is gone, or this one came after the kernel's count
-            }
+        if (!by_snapshot || counted(connection.ends.netns, connection.last_time, std::nullopt)) {
+            count(entry_of(connection));
         }
-        count(entry_of(connection));
     });
     for (const auto& [cookie, proven] : proven_) {
         count(proven.entry);
@@ -298,8 +297,10 @@ void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) 
     if (!by_snapshot) {
         return;
     }
-    for (const TimeWaitEntry& entry : late_ends_) {
-        count(entry);
+    for (const Ended& ended : ended_lately_) {
+        if (counted(ended.entry.ends.netns, ended.entered, ended.time)) {
+            count(ended.entry);
+        }
     }
     std::uint64_t kernel = 0;
     for (const auto& [netns, of_netns] : counts_) {

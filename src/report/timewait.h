@@ -57,6 +57,12 @@ private:
         MonoNs time = 0;  // when it was read
         std::uint64_t tw = 0;
     };
+    /// A time-wait socket that has gone. Whether it stood when the kernel's count was read is known once the count is here.
+    struct Ended {
+        TimeWaitEntry entry;
+        MonoNs entered = 0;
+        MonoNs time = 0;
+    };
     struct Failures {
         MonoNs told = 0;
         std::uint64_t untold = 0;
@@ -71,6 +77,7 @@ private:
     void on_netns(const tt_netns& record);
     void settle(std::uint32_t netns, MonoNs time, std::int64_t refused);
     void end_snapshot(const tt_snapshot& mark);
+    bool counted(std::uint32_t netns, MonoNs entered, std::optional<MonoNs> ended) const;
     void count_standing(TimeWaitSummary& summary, bool by_snapshot);
 
     const ConnectionTable& table_;
@@ -96,7 +103,7 @@ private:
     std::map<std::uint32_t, Count> counts_;  // by namespace
     std::uint64_t before_trace_ = 0;
     std::vector<OtherTimeWait> others_;
-    std::vector<TimeWaitEntry> late_ends_;     // ended after the kernel's count was read
+    std::vector<Ended> ended_lately_;          // since the snapshot began
     std::unordered_set<std::uint64_t> older_;  // time-wait sockets that stood before the trace: hashes of their ends
     tsl::robin_map<std::uint64_t, Proven> proven_;  // by cookie
     std::map<std::pair<WhoKey, std::tuple<std::uint32_t, Address, std::uint16_t>>, Failures> failures_;

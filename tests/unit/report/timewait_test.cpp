@@ -51,8 +51,11 @@ struct World {
         return *this;
     }
     World& counters(std::int64_t tw, std::int64_t overflow = 0) {
-        trail.sockets_end().netns(kSettings).netns(
-            fmt::format("sockstat.TCP.tw={}\nTcpExt.TCPTimeWaitOverflow={}\n", tw, overflow), TT_F_COUNTERS);
+        trail.sockets_end().netns(kSettings);
+        return counted(fmt::format("sockstat.TCP.tw={}\nTcpExt.TCPTimeWaitOverflow={}\n", tw, overflow));
+    }
+    World& counted(const std::string& lines) {
+        trail.netns(lines, TT_F_COUNTERS);
         return *this;
     }
     World& nothing_before() {
@@ -194,6 +197,28 @@ TEST(TimeWaitReport, EndsAfterTheKernelsCountStoodThen) {
     w.trail.timewait(TT_TW_KILLED, 1ms).mark();
     EXPECT_EQ(World::totals(w.summary()),
               "kernel 1 explained 1 before 0 ownerless 0 | created 1 mini 0 ended 1 overflow 0 undecided 0");
+}
+
+TEST(TimeWaitReport, WhatHappenedBetweenTheCountAndItsRecordIsJudgedByTheCountsTime) {
+    World w(kFentry);
+    w.nothing_before();
+    const auto hashed = [&](std::uint16_t port) {
+        w.trail.connect({2, port}, A).established(1ms).fin_sent(1ms).fin_acked(1ms);
+        w.trail.timewait(TT_TW_HASHED, 0ms).closed(1ms);
+    };
+    hashed(40000);
+    hashed(40001);
+    w.begin(TT_SNAP_REPORT);
+    w.trail.socket(1).shows(State::time_wait).socket(2).shows(State::time_wait).sockets_end();
+    w.trail.socket(1).timewait(TT_TW_KILLED, 1ms);
+    const MonoNs read = w.trail.table().now();  // one stood
+    w.trail.socket(2).timewait(TT_TW_KILLED, 1ms);
+    hashed(40002);
+    w.counted(fmt::format("sockstat.TCP.tw=1\nsockstat.read_ns={}\n", read)).trail.mark();
+    const TimeWaitSummary s = w.summary();
+    EXPECT_EQ(World::totals(s),
+              "kernel 1 explained 1 before 0 ownerless 0 | created 3 mini 0 ended 2 overflow 0 undecided 0");
+    EXPECT_EQ(World::origins(s), (Lines{"app closed by app, active: 3 created 1 now; 10.0.0.1 r80 3/1"}));
 }
 
 TEST(TimeWaitReport, WithoutASnapshotOfTheMomentTheKernelsCountIsNotKnown) {
