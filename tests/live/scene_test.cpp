@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "other_tracer.h"
+#include "stage.h"
 #include "suites.h"
 
 namespace tcptrail::live {
@@ -67,6 +68,7 @@ public:
         }
         OtherTracer tcpstates("tcpstates");
         Arena arena;
+        let_timers_alone_end(arena);
         const Truth truth = scene_.run(arena, [] {});
         const auto standing = std::count_if(truth.sides.begin(), truth.sides.end(),
                                             [](const Side& side) { return side.time_wait && !side.time_wait_may_end; });
