@@ -149,7 +149,10 @@ void Writer::run_sealing() {
     for (;;) {
         if (queue_.empty()) {
             if (current_.records > 0 && (closing_ || Clock::now() >= current_.born + options_.flush_after)) {
-                seal(true);
+                if (!seal(closing_)) {  // the disk takes nothing: the block goes on growing
+                    work_.wait_for(lock, options_.flush_after);
+                    continue;
+                }
             } else if (closing_) {
                 break;
             } else if (current_.records > 0) {
@@ -369,8 +372,9 @@ std::optional<std::string> Writer::take_warning() {
                "or filter";
     }
     if (worse(stats_.late_blocks, warned_late_)) {
-        return "the disk is slow: what happened reached it up to " + std::to_string(stats_.worst_delay.count()) +
-               " ms later; a crash now would lose that much";
+        return "the recording is behind, by a slow disk or for want of processor time: what happened reached the disk "
+               "up to " +
+               std::to_string(stats_.worst_delay.count()) + " ms later; a crash now would lose that much";
     }
     if (worse(stats_.dropped_files, warned_dropped_)) {
         return "the disk is full: the ring drops its oldest files (" + std::to_string(stats_.dropped_files) +

@@ -90,6 +90,11 @@ void AcceptQueues::clear() {
     }
 }
 
+AcceptQueue* AcceptQueues::known(std::uint64_t listener) {
+    const auto found = queues_.find(listener);
+    return found != queues_.end() ? &found->second : nullptr;
+}
+
 void AcceptQueues::establish(Child& child, MonoNs time) {
     AcceptQueue& to = queue(child.listener);
     ++to.established;
@@ -107,9 +112,8 @@ void AcceptQueues::leave(std::uint64_t cookie) {
     if (found == children_.end()) {
         return;
     }
-    if (found->second.since != 0) {
-        AcceptQueue& from = queue(found->second.listener);
-        from.waiting -= from.waiting > 0 ? 1 : 0;
+    if (AcceptQueue* const from = known(found->second.listener); from != nullptr && found->second.since != 0) {
+        from->waiting -= from->waiting > 0 ? 1 : 0;
     }
     children_.erase(found);
 }
@@ -135,7 +139,9 @@ void AcceptQueues::let_go() {
 
 void AcceptQueues::escaped(std::uint64_t cookie) {
     if (const auto found = children_.find(cookie); found != children_.end()) {
-        queue(found->second.listener).exact = false;
+        if (AcceptQueue* const from = known(found->second.listener)) {
+            from->exact = false;
+        }
         leave(cookie);
     }
 }
@@ -173,13 +179,15 @@ void AcceptQueues::on_close(const tt_close& close) {
 
 void AcceptQueues::on_accept(const tt_step& step) {
     if (const auto found = children_.find(step.cookie); found != children_.end()) {
-        AcceptQueue& from = queue(found->second.listener);
-        ++from.accepted;
         if (found->second.since == 0) {
+            ++queue(found->second.listener).accepted;
             found.value().accepted = true;
             return;
         }
-        from.waits_ns.add(step.head.time - found->second.since);
+        if (AcceptQueue* const from = known(found->second.listener)) {
+            ++from->accepted;
+            from->waits_ns.add(step.head.time - found->second.since);
+        }
         leave(step.cookie);
         return;
     }
@@ -219,6 +227,10 @@ void AcceptQueues::on_snapshot(const tt_snapshot& mark) {
     }
     let_go();
     anew_ = false;
+    std::erase_if(queues_,
+                  [&](const auto& queue) {  // those whose close was lost: the tracker keeps each listener that stands
+                      return table_.connection(queue.first) == nullptr;
+                  });
 }
 
 void AcceptQueues::on_counters(const tt_counters& counters) {

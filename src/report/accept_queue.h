@@ -65,6 +65,8 @@ private:
     void on_counters(const tt_counters& counters);
 
     AcceptQueue& queue(std::uint64_t listener) { return queues_[listener]; }
+    /// nullptr where the listener is closed: its children leave after it.
+    AcceptQueue* known(std::uint64_t listener);
     void establish(Child& child, MonoNs time);
     void leave(std::uint64_t cookie);
     /// The next snapshot's end decides whether an accept was told in time.

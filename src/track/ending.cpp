@@ -163,25 +163,28 @@ void ConnectionTable::leave(Connection& connection, const tt_close& close, const
     const bool keeps = !dead && (close.step.head.flags & TT_F_HAS_SOCKET) != 0;
     just_ended_[just_ended_count_++ % just_ended_.size()] = cookie;
     if (keeps) {
-        if (dormant_.size() >= limits_.dormant) {
-            while (!dormant_order_.empty() && dormant_.size() >= limits_.dormant) {
-                dormant_.erase(dormant_order_.front());
-                dormant_order_.pop_front();
-            }
-        }
-        dormant_[cookie] = {close.step.head.time, connection.generation, connection.before_trace};
-        dormant_order_.push_back(cookie);
-        if (dormant_order_.size() > 2 * limits_.dormant) {
-            std::deque<std::uint64_t> kept;
-            for (const std::uint64_t old : dormant_order_) {
-                if (dormant_.contains(old)) {
-                    kept.push_back(old);
-                }
-            }
-            dormant_order_.swap(kept);
-        }
+        remember(cookie, {close.step.head.time, connection.generation, connection.before_trace});
     }
     erase(cookie);
+}
+
+/// The order keeps what a socket that connected again has left in it, so an entry of it counts only if it is the last.
+void ConnectionTable::remember(std::uint64_t cookie, const Dormant& dormant) {
+    const auto counts = [&](const Deadline& closed) {
+        const auto found = dormant_.find(closed.cookie);
+        return found != dormant_.end() && found->second.closed == closed.at;
+    };
+    while (!dormant_order_.empty() && dormant_.size() >= limits_.dormant) {
+        if (counts(dormant_order_.front())) {
+            dormant_.erase(dormant_order_.front().cookie);
+        }
+        dormant_order_.pop_front();
+    }
+    dormant_[cookie] = dormant;
+    dormant_order_.push_back({dormant.closed, cookie});
+    if (dormant_order_.size() > 2 * limits_.dormant) {
+        std::erase_if(dormant_order_, [&](const Deadline& closed) { return !counts(closed); });
+    }
 }
 
 void ConnectionTable::finish(Connection& connection, const tt_close& close) {

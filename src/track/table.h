@@ -132,6 +132,7 @@ private:
     bool all_told(const track::Connection& connection) const;
     bool is_contradicted(const track::Connection& connection, const tt_close& close) const;
     void leave(track::Connection& connection, const tt_close& close, const std::optional<bool>& time_wait);
+    void remember(std::uint64_t cookie, const Dormant& dormant);
     void enter_time_wait(track::Connection& connection, const tt_close& close);
     void end_time_wait(std::uint64_t cookie, MonoNs time, bool inferred);
     void end_reused(const track::Connection& connection, MonoNs time);
@@ -149,7 +150,7 @@ private:
     tsl::robin_map<std::uint64_t, Held> held_;
     tsl::robin_map<std::uint64_t, tt_close> undecided_;  // ends in TIME_WAIT, or by a RST that would follow at once
     tsl::robin_map<std::uint64_t, Dormant> dormant_;
-    std::deque<std::uint64_t> dormant_order_;
+    std::deque<Deadline> dormant_order_;  // when each closed; at most twice as many
     std::deque<Deadline> undecided_due_;
     std::deque<Deadline> holds_;  // for a RST
     std::deque<Deadline> accepts_due_;

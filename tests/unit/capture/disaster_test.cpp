@@ -104,7 +104,7 @@ TEST(FullDisk, ARingDropsItsOldestFilesAndGoesOn) {
     ASSERT_TRUE((*writer)->close());
     EXPECT_GT((*writer)->stats().dropped_files, 10u);
     EXPECT_EQ((*writer)->stats().unwritten, 0u);
-    std::string warnings;  // on a machine that starves the writer's thread, one says that the disk is slow, too
+    std::string warnings;  // on a machine that starves the writer's thread, one says that the recording is behind, too
     while (const auto warning = (*writer)->take_warning()) warnings += *warning + "\n";
     EXPECT_NE(warnings.find("the ring drops its oldest files"), std::string::npos) << warnings;
     const Read back = read({disk / "f"});
@@ -196,6 +196,37 @@ TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
     EXPECT_EQ(back.completeness.unwritten_records, (*writer)->stats().unwritten);
     EXPECT_EQ(back.records.size() + back.completeness.unwritten_records, appended + 1);
     EXPECT_GE(back.gaps, 1u);
+}
+
+TEST(SlowDisk, WhatComesSlowlyFillsNoMemoryEither) {
+    const Folder folder;
+    ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+    const int disk = ::open((folder / "fifo").c_str(), O_RDWR);  // a disk that takes nothing until it is read
+    WriterOptions options{.path = folder / "fifo", .queue_bytes = 64 << 10};
+    options.flush_after = std::chrono::milliseconds(2);  // each piece would be a block of its own
+    auto writer = Writer::open(options);
+    ASSERT_TRUE(writer);
+    Traffic traffic({});
+    std::uint64_t appended = 0;
+    for (int i = 0; i < 150; ++i) {  // 40 kB each, compressed 4 or more
+        traffic.transitions(1'000, [&](const tt_head& record) {
+            ++appended;
+            ASSERT_TRUE((*writer)->append(record));
+        });
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ASSERT_TRUE((*writer)->append(Traffic::end(traffic.now())));
+    EXPECT_GT((*writer)->stats().unwritten, 0u);
+    std::thread drain([&] {  // the disk recovers
+        char bytes[65536];
+        pollfd ready{disk, POLLIN, 0};
+        while (::poll(&ready, 1, 1000) > 0 && ::read(disk, bytes, sizeof bytes) > 0) {
+        }
+    });
+    EXPECT_TRUE((*writer)->close());
+    drain.join();
+    ::close(disk);
+    EXPECT_EQ((*writer)->stats().records + (*writer)->stats().unwritten, appended + 1);
 }
 
 TEST(SlowDisk, BlocksAreWrittenWhileItIsAskedForSafety) {

@@ -105,6 +105,27 @@ TEST_F(Listening, AClosedChildWaitsOn) {
     EXPECT_TRUE(row.high_exact);
 }
 
+TEST_F(Listening, AListenerThatClosedIsForgottenThoughItsChildrenLeaveAfterIt) {
+    report::AcceptQueues queues(world.table);
+    world.on_record = [&](const tt_head& record) { queues.take(record); };
+    shows({}, "", TT_SNAP_FIRST);
+    world.wait(1ms).child(2, kListener, A, B).wait(1ms).child(3, kListener, A, C);
+    ASSERT_NE(queues.find(kListener), nullptr);
+    EXPECT_EQ(queues.find(kListener)->waiting, 2U);
+    world.wait(1ms).close(kListener, State::listen);
+    world.close(2, State::established).destroyed(2).close(3, State::established).destroyed(3);
+    EXPECT_EQ(queues.find(kListener), nullptr);
+}
+
+TEST_F(Listening, AListenerWhoseCloseWasLostIsForgottenWithTheNextSnapshot) {
+    report::AcceptQueues queues(world.table);
+    world.on_record = [&](const tt_head& record) { queues.take(record); };
+    shows({}, "", TT_SNAP_FIRST);
+    ASSERT_NE(queues.find(kListener), nullptr);
+    world.wait(1s).snapshot(TT_SNAP_REPORT | TT_SNAP_SOCKETS).ends();
+    EXPECT_EQ(queues.find(kListener), nullptr);
+}
+
 TEST_F(Listening, TheHighWaterMarkNeverPassesWhatTheKernelAllows) {
     shows({.limit = 1}, "", TT_SNAP_FIRST);
     for (std::uint64_t i = 0; i < 5; ++i) {

@@ -117,6 +117,7 @@ public:
         record.head.new_state = static_cast<std::uint8_t>(to);
         return step_record(record, TT_STEP, cookie, actor);
     }
+    World& destroyed(std::uint64_t cookie) { return step_record({}, TT_DESTROY, cookie, nullptr); }
     World& accept(std::uint64_t cookie, const Actor& actor) { return step_record({}, TT_ACCEPT, cookie, &actor); }
     World& close(std::uint64_t cookie, State from, unsigned flags = 0, const Actor* actor = nullptr) {
         tt_close record{};

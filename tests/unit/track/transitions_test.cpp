@@ -73,6 +73,21 @@ TEST(Transitions, ReconnectIsTheNextGeneration) {
     EXPECT_EQ(t.endings[1].lifetime_ns, 3'000'000u);
 }
 
+TEST(Transitions, ASocketThatConnectsAgainAndAgainIsTheYoungestOfThoseRemembered) {
+    Trail& t = trail(kTracepoint, {.dormant = 2});
+    const Facts stays{.flags = kProcess, .shutdown = 0, .close_flags = 0};
+    t.connect(B, A).established(1ms).closed(1ms, stays);
+    t.connect(C, A).established(1ms).closed(1ms, stays);
+    for (int i = 0; i < 10; ++i) {
+        t.socket(1).reconnect(1ms).established(1ms).closed(1ms, stays);
+    }
+    t.connect({4, 40000}, A).established(1ms).closed(1ms, stays);  // the second was remembered longest, and goes
+    t.socket(1).reconnect(1ms);
+    EXPECT_EQ(t.transitions.back().generation, 11u);
+    t.socket(2).reconnect(1ms);
+    EXPECT_EQ(t.transitions.back().generation, 0u);
+}
+
 TEST(Transitions, ReconnectWhileTheRowIsHeldKnowsWhenTheCloseBegan) {
     Trail& t = client_open()
                    .fin_received(1ms)
