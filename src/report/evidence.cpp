@@ -36,6 +36,7 @@ void EvidenceGatherer::on_record(const tt_head& record) {
     const Snapshot& snapshot = *gatherer_.latest();
     ++snapshots_;
     last_ = (snapshot.what & (TT_SNAP_LAST | TT_SNAP_REPORT)) != 0;
+    settings_.clear();
     for (const auto& [netns, facts] : snapshot.namespaces) {
         settings_[netns] = facts.settings;
         if (snapshots_ == 1) {
@@ -51,16 +52,32 @@ void EvidenceGatherer::clear() {
     last_ = false;
 }
 
+void EvidenceGatherer::count(std::map<Target, std::uint64_t>& targets, const Target& target, std::uint64_t& left_out) {
+    if (const auto found = targets.find(target); found != targets.end()) {
+        ++found->second;
+    } else if (targets.size() < most_groups) {
+        targets.emplace(target, 1);
+    } else {
+        ++left_out;
+    }
+}
+
 void EvidenceGatherer::on_transition(const TransitionRow& row) {
     if (row.new_state == State::established) {
         if (row.old_state == State::syn_sent) {
-            ++heard_[row.ends.netns].connected[{row.ends.family, row.ends.raddr, row.ends.rport}];
+            Heard& heard = heard_[row.ends.netns];
+            count(heard.connected, {row.ends.family, row.ends.raddr, row.ends.rport}, heard.left_out);
         } else if (row.old_state == State::syn_recv) {
             ++heard_[row.ends.netns].accepted[row.ends.lport];
         }
     } else if (row.old_state == State::listen && row.new_state == State::close) {
-        heard_[row.ends.netns].former[row.ends.lport] = {who_of(known_process(row.owner, table_), row.owner.evidence),
-                                                         row.ends, row.time};
+        Heard& heard = heard_[row.ends.netns];
+        if (heard.former.size() < most_former || heard.former.contains(row.ends.lport)) {
+            heard.former[row.ends.lport] = {who_of(known_process(row.owner, table_), row.owner.evidence), row.ends,
+                                            row.time};
+        } else {
+            ++heard.left_out;
+        }
     }
 }
 
@@ -73,10 +90,12 @@ void EvidenceGatherer::on_ended(const ConnectionRow& row) {
         std::get<3>(key) = row.ends.raddr;
         std::get<4>(key) = row.ends.rport;
     }
-    auto& groups = heard_[row.ends.netns].ended;
+    Heard& heard = heard_[row.ends.netns];
+    auto& groups = heard.ended;
     auto found = groups.find(key);
     if (found == groups.end()) {
         if (groups.size() >= most_groups) {
+            ++heard.left_out;
             return;
         }
         EndedGroup fresh;
@@ -151,6 +170,7 @@ std::vector<NetnsEvidence> EvidenceGatherer::evidence(MonoNs from, MonoNs to) co
             evidence.connected = here->connected;
             evidence.accepted = here->accepted;
             evidence.former = here->former;
+            evidence.left_out = here->left_out;
             for (const ListenerFacts& listener : evidence.now.listeners) {
                 evidence.former.erase(listener.lport);
             }

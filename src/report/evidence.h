@@ -56,6 +56,8 @@ struct NetnsEvidence {
     std::map<Target, std::uint64_t> connected;        // active opens that were established in the window
     std::map<std::uint16_t, std::uint64_t> accepted;  // passive ones, by local port
     std::map<std::uint16_t, FormerListener> former;   // whose port has no listener now
+    std::uint64_t left_out =
+        0;  // openings and ends of connections, and ends of listeners, for which no room was left above
 
     double window_s() const { return static_cast<double>(window_ns) / 1e9; }
     double per_s(std::uint64_t count) const { return window_ns != 0 ? static_cast<double>(count) / window_s() : 0; }
@@ -87,9 +89,13 @@ private:
         std::map<Target, std::uint64_t> connected;
         std::map<std::uint16_t, std::uint64_t> accepted;
         std::map<std::uint16_t, FormerListener> former;
+        std::uint64_t left_out = 0;
     };
-    static constexpr std::size_t most_groups = 10'000;  // of a namespace
+    // Of a namespace.
+    static constexpr std::size_t most_groups = 10'000;  // of those that ended, and of where connects went
+    static constexpr std::size_t most_former = 1'000;
 
+    static void count(std::map<Target, std::uint64_t>& targets, const Target& target, std::uint64_t& left_out);
     static std::set<std::uint16_t> ports(const Heard* heard);
 
     const ConnectionTable& table_;

@@ -278,10 +278,28 @@ std::optional<Finding> conntrack_full(const NetnsEvidence& evidence) {
     return finding;
 }
 
+/// What the other rules were not shown. Never in silence: one of them might have found something in it.
+std::optional<Finding> not_all_counted(const NetnsEvidence& evidence) {
+    if (evidence.left_out == 0) {
+        return std::nullopt;
+    }
+    Finding finding;
+    finding.severity = Severity::low;
+    finding.title = "More destinations than the doctor can count: " + counted(evidence.left_out, "event") +
+                    " of connections to others in no finding";
+    finding.observed = {{"left_out", evidence.left_out}};
+    finding.why =
+        "It counts for the first 10,000 pairs of process and destination of a namespace, and for the ends of 1,000 "
+        "listeners. What came after them may be ill, too.";
+    finding.effect = "Nothing to type: watch for a shorter time (-d).";
+    finding.will_not_help = {"--netns: each namespace has room of its own"};
+    return finding;
+}
+
 constexpr std::array rules = {
     Rule{"conntrack_full", conntrack_full},         Rule{"connects_refused", connects_refused},
     Rule{"connects_timed_out", connects_timed_out}, Rule{"dead_peers", dead_peers},
-    Rule{"keepalive_late", keepalive_late},
+    Rule{"keepalive_late", keepalive_late},         Rule{"not_all_counted", not_all_counted},
 };
 
 }  // namespace

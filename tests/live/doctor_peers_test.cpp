@@ -60,6 +60,34 @@ TEST(Doctor, ConnectsAllRefused) {
     EXPECT_EQ(ward.finding(ward.ill, "connects_refused")["severity"], "high");
 }
 
+/// 127.1.0.0 and so on, where nobody listens.
+void scan(Arena& arena, std::uint32_t hosts) {
+    arena.join(arena.spawn("tt-client", [hosts] {
+        for (std::uint32_t i = 0; i < hosts; ++i) {
+            const Fd fd = fresh_socket(Net::v4);
+            sockaddr_in to{};
+            to.sin_family = AF_INET;
+            to.sin_port = htons(kPort);
+            to.sin_addr.s_addr = htonl(0x7f010000 + i);
+            if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 || errno != ECONNREFUSED) {
+                throw std::runtime_error("a connect was not refused");
+            }
+        }
+    }));
+}
+
+TEST(Doctor, WhatItHasNoRoomForItSays) {
+    REQUIRE_TRACING();
+    Ward ward;
+    ward.begin();
+    scan(ward.ill, 10'003);
+    scan(ward.well, 1'000);
+    ward.end();
+    EXPECT_EQ(ward.found(ward.ill), (Ids{"not_all_counted"})) << ward.output().out;
+    EXPECT_EQ(ward.found(ward.well), Ids{}) << ward.output().out;
+    EXPECT_EQ(ward.finding(ward.ill, "not_all_counted")["observed"]["left_out"], 3);
+}
+
 /// A listener that never gets the SYN, and connects that wait for it half a second.
 void wait_in_vain(Arena& arena, int connects) {
     const Cue listening, leave;

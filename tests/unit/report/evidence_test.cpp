@@ -56,6 +56,22 @@ TEST(Evidence, EndedConnectionsByProcessAndDestination) {
     EXPECT_FALSE(evidence.before) << "no snapshot at the end: nothing to compare";
 }
 
+TEST(Evidence, CountsWhatIsBeyondItsBounds) {
+    World world;
+    Trail& trail = world.trail;
+    trail.nothing_before();
+    for (std::uint16_t port = 1; port <= 10'002; ++port) {  // one that opened and ended, for each
+        trail.as(kApp).connect({2, 40'000}, {1, port}).established(1ms).rst_received(1ms);
+    }
+    trail.as(kApp).connect({2, 40'000}, {1, 7}).established(1ms).rst_received(1ms);  // a known one
+    const NetnsEvidence evidence = world.only();
+    EXPECT_EQ(evidence.connected.size(), 10'000U);
+    EXPECT_EQ(evidence.ended.size(), 10'000U);
+    EXPECT_EQ(evidence.left_out, 4U) << "two openings and two ends";
+    EXPECT_EQ(evidence.connected_to(evidence.ended.front()), 2U);
+    EXPECT_EQ(evidence.ended.front().rport, 7U);
+}
+
 /// A recording without a last snapshot: what stands is what the tracker knows.
 TEST(Evidence, WithoutALastSnapshot) {
     World world;

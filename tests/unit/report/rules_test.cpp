@@ -284,6 +284,7 @@ const std::vector<Case>& cases() {
              ended(e, 10, CloseReason::linger_rst, Role::passive).ended = 101;
              ended(e, 9, CloseReason::linger_rst);
          }},
+        {"low not_all_counted", [](E& e) { e.left_out = 1; }, [](E& e) { e.left_out = 0; }},
         {"medium connects_refused",
          [](E& e) {
              ended(e, 5, CloseReason::refused);
