@@ -243,7 +243,10 @@ ListenerRow ListenReport::row_of(const tt_socket& socket, const Part& part, cons
     }
     if (socket.reuseport != 0) {
         const GroupKey key(socket.netns, row.ends.family == Family::ipv6, row.ends.laddr, row.ends.lport, socket.uid);
-        row.reuseport_group = groups_.emplace(key, groups_.size() + 1).first->second;
+        Group& group = groups_[key];
+        group.number = group.number != 0 ? group.number : ++last_group_;
+        group.shown = part.time;
+        row.reuseport_group = group.number;
     }
     const std::string_view hook = table_.start_setting("hook.accept");
     if (const AcceptQueue* const queue = queues_.find(socket.cookie)) {
@@ -290,6 +293,7 @@ std::optional<ListenSummary> ListenReport::cut() {
             summary.rows.push_back(std::move(row));
         }
     }
+    std::erase_if(groups_, [&](const auto& group) { return group.second.shown != part.time; });
     std::stable_sort(summary.rows.begin(), summary.rows.end(), comes_first);
     base_ = base_of(snapshot);
     queues_.clear();

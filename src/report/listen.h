@@ -119,7 +119,12 @@ private:
     SnapshotGatherer snapshots_;
     AcceptQueues queues_;
     std::optional<Base> base_;
-    std::map<GroupKey, std::uint64_t> groups_;
+    struct Group {
+        std::uint64_t number = 0;
+        MonoNs shown = 0;
+    };
+    std::map<GroupKey, Group> groups_;  // those of the last report
+    std::uint64_t last_group_ = 0;
     bool fresh_ = false;  // a snapshot that no report has shown
 };
 

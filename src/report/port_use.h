@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -77,6 +78,10 @@ public:
     void failed(const ConnectionRow& row);
 
     void settings(std::uint32_t netns, const NetnsFacts& facts) { settings_[netns] = port_settings(facts); }
+    /// Forgets those of other namespaces: they are gone.
+    void keep_settings(const std::set<std::uint32_t>& namespaces) {
+        std::erase_if(settings_, [&](const auto& known) { return !namespaces.contains(known.first); });
+    }
     const PortSettings* settings(std::uint32_t netns) const;
 
     /// What a snapshot showed beside the table.

@@ -169,6 +169,7 @@ void TimeWaitReport::on_snapshot(const tt_snapshot& record) {
         whole_ = false;
         ++snapshot_;
         what_ = 0;
+        told_.clear();
         counts_.clear();
         before_trace_ = 0;
         others_.clear();
@@ -210,6 +211,7 @@ void TimeWaitReport::on_netns(const tt_netns& record) {
     if (!filter_.matches_netns(record.netns)) {
         return;
     }
+    told_.insert(record.netns);
     NetnsFacts facts;
     read_facts(record, facts);
     if ((record.head.flags & TT_F_COUNTERS) == 0) {
@@ -254,6 +256,10 @@ void TimeWaitReport::end_snapshot(const tt_snapshot& mark) {
     open_ = false;
     mark_ = mark.head.time;
     whole_ = (what_ & TT_SNAP_REPORT) != 0;
+    if ((what_ & TT_SNAP_SOCKETS) != 0) {
+        ports_.keep_settings(told_);
+        left_ += overflow_.keep(told_);
+    }
     for (auto at = proven_.begin(); at != proven_.end();) {
         const Proven& proven = at->second;
         if (proven.seen == snapshot_) {

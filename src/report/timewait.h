@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_set>
 #include <vector>
 
@@ -100,6 +101,7 @@ private:
     bool open_ = false;
     bool whole_ = false;  // it was a report's, and no window has ended since
     MonoNs mark_ = 0;
+    std::set<std::uint32_t> told_;           // namespaces
     std::map<std::uint32_t, Count> counts_;  // by namespace
     std::uint64_t before_trace_ = 0;
     std::vector<OtherTimeWait> others_;

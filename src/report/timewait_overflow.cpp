@@ -42,6 +42,21 @@ bool TimeWaitOverflow::shows(std::uint32_t netns, std::uint64_t cookie) {
     return true;
 }
 
+std::uint64_t TimeWaitOverflow::keep(const std::set<std::uint32_t>& namespaces) {
+    std::uint64_t left = 0;
+    std::erase_if(places_, [&](const auto& known) {
+        const Place& place = known.second;
+        if (!place.counter || namespaces.contains(known.first)) {
+            return false;
+        }
+        left += place.entries.size() + place.nameless;
+        kept_ -= place.entries.size();
+        return true;
+    });
+    pending_ -= left;
+    return left;
+}
+
 OverflowSettled TimeWaitOverflow::settle(std::uint32_t netns, MonoNs time, std::int64_t counter) {
     OverflowSettled out;
     Place& place = places_[netns];

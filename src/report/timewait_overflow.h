@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include <tcptrail/rows.h>
@@ -45,6 +46,8 @@ public:
     OverflowSettled settle(std::uint32_t netns, MonoNs time, std::int64_t refused);
     /// In doubt now.
     std::uint64_t pending() const { return pending_; }
+    /// Forgets other namespaces that were settled before: they are gone. Returns how many in doubt nothing will settle now.
+    std::uint64_t keep(const std::set<std::uint32_t>& namespaces);
 
 private:
     struct Doubtful {

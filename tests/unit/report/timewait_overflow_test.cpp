@@ -44,6 +44,17 @@ TEST_F(Overflow, TheCounterSaysThatNoneWas) {
     EXPECT_EQ(counts(overflow.settle(kNetns, 20, 100)), (Counts{0, 2, 0, 0, 0, 0}));
 }
 
+TEST_F(Overflow, OfANamespaceThatIsGoneNothingIsSettledAnyMore) {
+    overflow.add(kNetns, entry(1));
+    overflow.add(kNetns + 1, entry(2));  // no snapshot has told of this one: it may be younger
+    overflow.settle(kNetns + 2, 0, 7);
+    overflow.add(kNetns + 2, entry(3));
+    EXPECT_EQ(overflow.keep({kNetns + 2}), 1u);
+    EXPECT_EQ(overflow.pending(), 2u);
+    EXPECT_EQ(counts(overflow.settle(kNetns, 20, 0)), (Counts{0, 0, 0, 0, 0, 0})) << "a new one of its number";
+    EXPECT_EQ(counts(overflow.settle(kNetns + 2, 20, 8)), (Counts{0, 0, 0, 1, 0, 0}));
+}
+
 TEST_F(Overflow, TheSnapshotShowsTheOneThatFoundRoom) {
     for (std::uint64_t cookie = 1; cookie <= 41; ++cookie) {
         overflow.add(kNetns, entry(cookie, static_cast<std::uint16_t>(cookie)));

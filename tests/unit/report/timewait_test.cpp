@@ -322,6 +322,17 @@ TEST(TimeWaitReport, PortsThatProcessesChoseAreNotAvailable) {
     EXPECT_EQ(World::ports(s), (Lines{"10.0.0.2 > 10.0.0.1:80 of 7: 1 + 0 app 1"}));
 }
 
+TEST(TimeWaitReport, SettingsOfANamespaceThatIsGoneAreForgotten) {
+    World w;
+    w.nothing_before();
+    w.app_closes(40000);
+    w.trail.tick(5ms);
+    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of 9: 0 + 1 app 1"}));
+    w.begin(kLast);
+    w.trail.shows(State::time_wait).sockets_end().mark().end();  // and nothing of its settings
+    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of null: 0 + 1 app 1"}));
+}
+
 TEST(TimeWaitReport, AConnectWithoutAPortIsToldAtOnceWithTheHolders) {
     World w;
     w.nothing_before();
