@@ -29,6 +29,7 @@ WriterOptions with_defaults(WriterOptions options) {
     if (options.ring && options.file_bytes == 0) options.file_bytes = RING_FILE_BYTES;
     if (options.ring && options.files == 0) options.files = RING_FILES;
     options.block_bytes = std::clamp(options.block_bytes, std::size_t{64 << 10}, std::size_t{MAX_RAW_BYTES});
+    options.queue_bytes = std::max(options.queue_bytes, options.block_bytes);  // else none would ever be sealed
     return options;
 }
 

@@ -39,8 +39,9 @@ struct WriterOptions {
     std::function<void(Writer&)> on_new_file = {};
 
     // For tests; the defaults are what the recording promises.
-    std::chrono::milliseconds flush_after{400};  // from a block's first record to its write, at most; fdatasync by 1 s
-    std::size_t block_bytes = 256 << 10;         // of records; more compresses little better and costs memory
+    // From a block's first record to its write, at most, while the queue has room; fdatasync by 1 s.
+    std::chrono::milliseconds flush_after{400};
+    std::size_t block_bytes = 256 << 10;  // of records; more compresses little better and costs memory
     std::size_t queue_bytes =
         64 << 20;  // that wait for the disk, nearly all compressed; beyond it records are counted only
 };
@@ -77,7 +78,7 @@ public:
 
     WriterStats stats() const;
 
-    /// A line for stderr when the disk is too slow or records could not be written; each is told once, and again
+    /// A line for stderr when the recording is behind or records could not be written; each is told once, and again
     /// when it has got ten times worse.
     std::optional<std::string> take_warning();
 

@@ -204,13 +204,15 @@ void AcceptQueues::on_accept(const tt_step& step) {
 
 void AcceptQueues::on_socket(const tt_socket& row) {
     if (new_of(row.head) == State::listen) {
+        const bool fresh = known(row.cookie) == nullptr;
         AcceptQueue& shown = queue(row.cookie);
         shown.netns = row.netns;
         shown.lport = row.head.lport;
         shown.limit = row.max_ack_backlog;
         shown.high_seen = std::max(shown.high_seen, row.ack_backlog);
         const std::uint32_t unexplained = row.ack_backlog > shown.waiting ? row.ack_backlog - shown.waiting : 0;
-        shown.older = anew_ ? unexplained : std::min(shown.older, unexplained);
+        shown.exact = shown.exact && (!fresh || anew_ || unexplained == 0);
+        shown.older = anew_ || fresh ? unexplained : std::min(shown.older, unexplained);
         shown.high_events = std::max(shown.high_events, shown.waiting + shown.older);
         return;
     }

@@ -2,6 +2,7 @@
 #include "report/evidence.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tcptrail::report {
 
@@ -30,13 +31,16 @@ std::uint64_t NetnsEvidence::connected_to(const EndedGroup& group) const {
 }
 
 void EvidenceGatherer::on_record(const tt_head& record) {
+    gap_ = gap_ || record.type == TT_GAP;
     if (!gatherer_.take(record)) {
         return;
     }
     const Snapshot& snapshot = *gatherer_.latest();
     ++snapshots_;
     last_ = (snapshot.what & (TT_SNAP_LAST | TT_SNAP_REPORT)) != 0;
-    settings_.clear();
+    if (!std::exchange(gap_, false)) {  // else it may be the recording that lacks some
+        std::erase_if(settings_, [&](const auto& known) { return !snapshot.namespaces.contains(known.first); });
+    }
     for (const auto& [netns, facts] : snapshot.namespaces) {
         settings_[netns] = facts.settings;
         if (snapshots_ == 1) {
@@ -97,6 +101,15 @@ void EvidenceGatherer::on_ended(const ConnectionRow& row) {
         if (groups.size() >= most_groups) {
             ++heard.left_out;
             return;
+        }
+        // Where the opens to it find no room, its failures would look like all there was.
+        const Target target{row.ends.family, row.ends.raddr, row.ends.rport};
+        if (row.role != Role::passive && !heard.connected.contains(target)) {
+            if (heard.connected.size() >= most_groups) {
+                ++heard.left_out;
+                return;
+            }
+            heard.connected.emplace(target, 0);
         }
         EndedGroup fresh;
         fresh.who = who_of(owner, row.owner.evidence);

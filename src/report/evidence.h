@@ -105,6 +105,7 @@ private:
     std::map<std::uint32_t, std::map<std::string, std::string>> settings_;  // as the last snapshot told
     std::size_t snapshots_ = 0;                                             // whole ones in this window
     bool last_ = false;                                                     // the last of them is of a report's moment
+    bool gap_ = false;  // the recording has a hole since the last snapshot
 };
 
 }  // namespace tcptrail::report

@@ -50,7 +50,7 @@ struct ListenerRow {
     Endpoints ends;
     Who who;
     std::vector<Process> holders;                  // each once
-    std::optional<std::uint64_t> reuseport_group;  // numbered as they are met
+    std::optional<std::uint64_t> reuseport_group;  // numbered as they are met; anew after a report without it
     std::uint32_t accept_now = 0;
     std::uint32_t accept_high = 0;
     bool high_exact = false;  // followed by events; else the most that a snapshot showed

@@ -285,13 +285,13 @@ std::optional<Finding> not_all_counted(const NetnsEvidence& evidence) {
     }
     Finding finding;
     finding.severity = Severity::low;
-    finding.title = "More destinations than the doctor can count: " + counted(evidence.left_out, "event") +
-                    " of connections to others in no finding";
+    finding.title = "More than the doctor can count: " + counted(evidence.left_out, "event") + " in no finding";
     finding.observed = {{"left_out", evidence.left_out}};
     finding.why =
-        "It counts for the first 10,000 pairs of process and destination of a namespace, and for the ends of 1,000 "
-        "listeners. What came after them may be ill, too.";
-    finding.effect = "Nothing to type: watch for a shorter time (-d).";
+        "It counts for the first 10,000 destinations, the first 10,000 pairs of process and destination, and the ends "
+        "of "
+        "the first 1,000 listeners of a namespace. What came after them may be ill, too.";
+    finding.effect = "Nothing to type: watch for a shorter time (-d; of a recording --from, --to).";
     finding.will_not_help = {"--netns: each namespace has room of its own"};
     return finding;
 }

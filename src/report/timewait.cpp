@@ -63,9 +63,8 @@ void TimeWaitReport::on_transition(const TransitionRow& row) {
     } else if (row.old_state == State::time_wait && filter_.matches_netns(row.ends.netns)) {
         ++ended_;
         const track::Connection* connection = open_ || whole_ ? table_.connection(row.cookie) : nullptr;
-        const bool is_counted =
-            counts_.contains(row.ends.netns);  // else the count is read before long, or was just now
-        if (connection != nullptr && (!is_counted || counted(row.ends.netns, connection->last_time, row.time))) {
+        const bool to_be_counted = open_ && !gap_ && !counts_.contains(row.ends.netns);
+        if (connection != nullptr && (to_be_counted || counted(row.ends.netns, connection->last_time, row.time))) {
             ended_lately_.push_back({entry_of(*connection), connection->last_time, row.time});
         }
     }
@@ -159,6 +158,10 @@ void TimeWaitReport::on_record(const tt_head& record) {
                 on_netns(reinterpret_cast<const tt_netns&>(record));
             }
             break;
+        case TT_GAP:  // its counts and its end may have been in there
+            gap_ = true;
+            ended_lately_.clear();
+            break;
         default: break;
     }
 }
@@ -169,13 +172,17 @@ void TimeWaitReport::on_snapshot(const tt_snapshot& record) {
         whole_ = false;
         ++snapshot_;
         what_ = 0;
-        told_.clear();
+        gap_ = false;
+        began_ = record.head.time;
         counts_.clear();
         before_trace_ = 0;
         others_.clear();
         ended_lately_.clear();
     }
     what_ |= record.what;
+    if ((record.what & TT_SNAP_SOCKETS) != 0 && (record.what & TT_SNAP_MARK) == 0) {
+        told_.insert(record.netns);
+    }
     if ((record.what & TT_SNAP_MARK) != 0 && (record.head.flags & TT_F_END) != 0) {
         end_snapshot(record);
     }
@@ -256,10 +263,13 @@ void TimeWaitReport::end_snapshot(const tt_snapshot& mark) {
     open_ = false;
     mark_ = mark.head.time;
     whole_ = (what_ & TT_SNAP_REPORT) != 0;
-    if ((what_ & TT_SNAP_SOCKETS) != 0) {
+    std::erase_if(ended_lately_,
+                  [&](const Ended& ended) { return !counted(ended.entry.ends.netns, ended.entered, ended.time); });
+    if ((what_ & TT_SNAP_SOCKETS) != 0 && !gap_) {
         ports_.keep_settings(told_);
-        left_ += overflow_.keep(told_);
+        left_ += overflow_.keep(told_, began_);
     }
+    told_.clear();
     for (auto at = proven_.begin(); at != proven_.end();) {
         const Proven& proven = at->second;
         if (proven.seen == snapshot_) {

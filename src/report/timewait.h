@@ -101,6 +101,8 @@ private:
     bool open_ = false;
     bool whole_ = false;  // it was a report's, and no window has ended since
     MonoNs mark_ = 0;
+    MonoNs began_ = 0;
+    bool gap_ = false;                       // the recording has a hole since
     std::set<std::uint32_t> told_;           // namespaces
     std::map<std::uint32_t, Count> counts_;  // by namespace
     std::uint64_t before_trace_ = 0;

@@ -19,6 +19,7 @@ bool same_row(const TimeWaitEntry& a, const TimeWaitEntry& b) {
 
 void TimeWaitOverflow::add(std::uint32_t netns, const DoubtfulEntry& entry) {
     Place& place = places_[netns];
+    place.last = std::max(place.last, entry.time);
     ++pending_;
     if (kept_ >= most_) {
         ++place.nameless;
@@ -42,11 +43,11 @@ bool TimeWaitOverflow::shows(std::uint32_t netns, std::uint64_t cookie) {
     return true;
 }
 
-std::uint64_t TimeWaitOverflow::keep(const std::set<std::uint32_t>& namespaces) {
+std::uint64_t TimeWaitOverflow::keep(const std::set<std::uint32_t>& namespaces, MonoNs began) {
     std::uint64_t left = 0;
     std::erase_if(places_, [&](const auto& known) {
         const Place& place = known.second;
-        if (!place.counter || namespaces.contains(known.first)) {
+        if (namespaces.contains(known.first) || place.last >= began) {
             return false;
         }
         left += place.entries.size() + place.nameless;

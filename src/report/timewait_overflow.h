@@ -46,8 +46,9 @@ public:
     OverflowSettled settle(std::uint32_t netns, MonoNs time, std::int64_t refused);
     /// In doubt now.
     std::uint64_t pending() const { return pending_; }
-    /// Forgets other namespaces that were settled before: they are gone. Returns how many in doubt nothing will settle now.
-    std::uint64_t keep(const std::set<std::uint32_t>& namespaces);
+    /// A snapshot that began at `began` told of these namespaces. Others are gone, unless something came of them since.
+    /// Returns how many in doubt nothing will settle now.
+    std::uint64_t keep(const std::set<std::uint32_t>& namespaces, MonoNs began);
 
 private:
     struct Doubtful {
@@ -60,6 +61,7 @@ private:
         std::vector<Doubtful> entries;
         tsl::robin_map<std::uint64_t, std::uint32_t> by_cookie;
         std::uint64_t nameless = 0;  // beyond `most_`
+        MonoNs last = 0;             // when the last one came
     };
 
     std::size_t most_;

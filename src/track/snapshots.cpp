@@ -65,7 +65,9 @@ void ConnectionTable::on_socket(const tt_socket& row) {
             return;
         }
     } else {
-        if (state == State::time_wait || state == State::close || dormant_.contains(row.cookie)) {
+        const bool dormant =
+            state != State::listen && dormant_.contains(row.cookie);  // a listener's row can only be newer
+        if (state == State::time_wait || state == State::close || dormant) {
             return;
         }
         if (const auto ended = ended_.find(row.cookie); ended != ended_.end() && row.head.time <= ended->second) {

@@ -53,7 +53,7 @@ public:
             raise("mkdtemp");
         }
         folder_ = folder;
-        std::ofstream(folder_ + "/slow.bin") << std::string(60000, 'x');
+        std::ofstream(folder_ + "/slow.bin") << std::string(210'000, 'x');
         std::ofstream(folder_ + "/nginx.conf")
             << "daemon off; user root; worker_processes " << workers << "; pid " << folder_ << "/pid;\n"
             << "error_log " << folder_ << "/error.log;\n"

@@ -202,7 +202,7 @@ TEST(SlowDisk, WhatComesSlowlyFillsNoMemoryEither) {
     const Folder folder;
     ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
     const int disk = ::open((folder / "fifo").c_str(), O_RDWR);  // a disk that takes nothing until it is read
-    WriterOptions options{.path = folder / "fifo", .queue_bytes = 64 << 10};
+    WriterOptions options{.path = folder / "fifo", .block_bytes = 64 << 10, .queue_bytes = 128 << 10};
     options.flush_after = std::chrono::milliseconds(2);  // each piece would be a block of its own
     auto writer = Writer::open(options);
     ASSERT_TRUE(writer);

@@ -72,6 +72,33 @@ TEST(Evidence, CountsWhatIsBeyondItsBounds) {
     EXPECT_EQ(evidence.ended.front().rport, 7U);
 }
 
+TEST(Evidence, FailuresAreNotCountedWhereSuccessFoundNoRoom) {
+    World world;
+    Trail& trail = world.trail;
+    trail.nothing_before();
+    for (std::uint16_t port = 1; port <= 10'000; ++port) {
+        trail.as(kApp).connect({2, 40'000}, {1, port}).established(1ms);  // and they stay
+    }
+    trail.as(kApp).connect({2, 40'000}, {1, 20'000}).established(1ms);
+    trail.as(kApp).connect({2, 40'001}, {1, 20'000}).rst_received(1ms);
+    const NetnsEvidence evidence = world.only();
+    EXPECT_TRUE(evidence.ended.empty());
+    EXPECT_EQ(evidence.left_out, 2U) << "one that opened, one that was refused";
+}
+
+TEST(Evidence, FormerListenersAreCountedBeyondAThousand) {
+    World world;
+    Trail& trail = world.trail;
+    trail.nothing_before();
+    for (std::uint16_t port = 1; port <= 1'001; ++port) {
+        trail.as(kServer).listen({1, port}).closed(1ms);
+    }
+    trail.as(kServer).listen({1, 7}).closed(1ms);  // a known one
+    const NetnsEvidence evidence = world.only();
+    EXPECT_EQ(evidence.former.size(), 1'000U);
+    EXPECT_EQ(evidence.left_out, 1U);
+}
+
 /// A recording without a last snapshot: what stands is what the tracker knows.
 TEST(Evidence, WithoutALastSnapshot) {
     World world;

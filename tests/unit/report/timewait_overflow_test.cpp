@@ -46,10 +46,11 @@ TEST_F(Overflow, TheCounterSaysThatNoneWas) {
 
 TEST_F(Overflow, OfANamespaceThatIsGoneNothingIsSettledAnyMore) {
     overflow.add(kNetns, entry(1));
-    overflow.add(kNetns + 1, entry(2));  // no snapshot has told of this one: it may be younger
+    overflow.add(kNetns + 1, entry(2));
     overflow.settle(kNetns + 2, 0, 7);
     overflow.add(kNetns + 2, entry(3));
-    EXPECT_EQ(overflow.keep({kNetns + 2}), 1u);
+    overflow.add(kNetns + 3, entry(5, 80, 15));  // younger than the snapshot
+    EXPECT_EQ(overflow.keep({kNetns + 2}, 12), 2u);
     EXPECT_EQ(overflow.pending(), 2u);
     EXPECT_EQ(counts(overflow.settle(kNetns, 20, 0)), (Counts{0, 0, 0, 0, 0, 0})) << "a new one of its number";
     EXPECT_EQ(counts(overflow.settle(kNetns + 2, 20, 8)), (Counts{0, 0, 0, 1, 0, 0}));

@@ -221,6 +221,17 @@ TEST(TimeWaitReport, WhatHappenedBetweenTheCountAndItsRecordIsJudgedByTheCountsT
     EXPECT_EQ(World::origins(s), (Lines{"app closed by app, active: 3 created 1 now; 10.0.0.1 r80 3/1"}));
 }
 
+TEST(TimeWaitReport, EndsInANamespaceThatWasNotCountedStandNowhere) {
+    World w(kFentry);
+    w.nothing_before();
+    w.trail.connect({2, 40000}, A).established(1ms).fin_sent(1ms).fin_acked(1ms);
+    w.trail.timewait(TT_TW_HASHED, 0ms).closed(1ms);
+    w.trail.snapshot(TT_SNAP_SOCKETS | TT_SNAP_REPORT, kNetns + 1).sockets_end();
+    w.trail.timewait(TT_TW_KILLED, 1ms).mark();
+    EXPECT_EQ(World::totals(w.summary()),
+              "kernel 0 explained 0 before 0 ownerless 0 | created 1 mini 0 ended 1 overflow 0 undecided 0");
+}
+
 TEST(TimeWaitReport, WithoutASnapshotOfTheMomentTheKernelsCountIsNotKnown) {
     World w;
     w.nothing_before();
@@ -325,12 +336,12 @@ TEST(TimeWaitReport, PortsThatProcessesChoseAreNotAvailable) {
 TEST(TimeWaitReport, SettingsOfANamespaceThatIsGoneAreForgotten) {
     World w;
     w.nothing_before();
-    w.app_closes(40000);
-    w.trail.tick(5ms);
-    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of 9: 0 + 1 app 1"}));
-    w.begin(kLast);
-    w.trail.shows(State::time_wait).sockets_end().mark().end();  // and nothing of its settings
-    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of null: 0 + 1 app 1"}));
+    w.trail.connect({2, 40000}, A).established(1ms);
+    w.trail.snapshot(TT_SNAP_SOCKETS | TT_SNAP_REPORT, kNetns + 1).sockets_end().hole().mark();
+    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of 9: 1 + 0 app 1"}))
+        << "there is a hole in it";
+    w.trail.snapshot(TT_SNAP_SOCKETS | TT_SNAP_REPORT, kNetns + 1).sockets_end().mark();
+    EXPECT_EQ(World::ports(w.summary()), (Lines{"10.0.0.2 > 10.0.0.1:80 of null: 1 + 0 app 1"}));
 }
 
 TEST(TimeWaitReport, AConnectWithoutAPortIsToldAtOnceWithTheHolders) {

@@ -310,6 +310,12 @@ Trail& Trail::tick(Gap gap) {
     return *this;
 }
 
+Trail& Trail::hole() {
+    auto record = make<tt_head>(TT_GAP);
+    send(record, 0ms);
+    return *this;
+}
+
 Trail& Trail::end(Gap gap) {
     auto record = make<tt_head>(TT_END);
     send(record, gap);
@@ -333,11 +339,12 @@ Trail& Trail::others_lost(std::uint64_t lost_other, Gap gap, unsigned flags) {
     return *this;
 }
 
-Trail& Trail::snapshot(unsigned what) {
+Trail& Trail::snapshot(unsigned what, std::uint32_t netns) {
     what_ = what;
+    snapshot_netns_ = netns;
     auto record = make<tt_snapshot>(TT_SNAPSHOT);
     record.what = what;
-    record.netns = kNetns;
+    record.netns = netns;
     send(record, 1ms);
     return *this;
 }
@@ -354,7 +361,7 @@ Trail& Trail::sockets_end() {
     auto record = make<tt_snapshot>(TT_SNAPSHOT);
     record.head.flags = TT_F_END;
     record.what = what_;
-    record.netns = kNetns;
+    record.netns = snapshot_netns_;
     send(record, 1ms);
     return *this;
 }

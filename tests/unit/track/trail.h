@@ -113,10 +113,11 @@ public:
     Trail& reset_sent(Gap gap, std::uint32_t reason, State by = State::none);
     Trail& timewait(tt_timewait_event event, Gap gap);
     Trail& tick(Gap gap);
+    Trail& hole();  // the reader of a recording says that something is missing here
     Trail& end(Gap gap = 1ms);
     Trail& counters(std::uint64_t lost, std::uint64_t missed, std::uint64_t counted);
     Trail& others_lost(std::uint64_t lost_other, Gap gap = 0ms, unsigned flags = 0);
-    Trail& snapshot(unsigned what);  // begins
+    Trail& snapshot(unsigned what, std::uint32_t netns = kNetns);  // begins
     /// The current socket in the snapshot; the gap may be negative.
     Trail& shows(State state, Gap gap = 0ms, const Shown& shown = {});
     Trail& holder(const Actor& actor, unsigned flags = 0, std::uint32_t fd = 3);
@@ -175,6 +176,7 @@ private:
     std::uint64_t actor_ = kApp.id;
     bool lose_ = false;
     unsigned what_ = 0;
+    std::uint32_t snapshot_netns_ = kNetns;
     std::map<std::uint64_t, Socket> sockets_;
     std::vector<std::uint64_t> before_;  // the record before
     std::unique_ptr<ConnectionTable> table_;
