@@ -111,6 +111,9 @@ void Recorder::take(const tt_head& record) {
         return;
     }
     now_ = record.time;
+    const bool of_snapshot =
+        record.type == TT_SNAPSHOT || record.type == TT_SOCKET || record.type == TT_HOLDER || record.type == TT_NETNS;
+    (of_snapshot ? snapshot_bytes_ : event_bytes_) += record.size;
     if (auto taken = writer_->append(record); !taken) {
         error_ = taken.error();
     }
@@ -119,10 +122,11 @@ void Recorder::take(const tt_head& record) {
 
 bool Recorder::take_snapshot_wish() {
     constexpr std::uint64_t second = 1'000'000'000;
-    if (!wants_snapshot_ || now_ < last_wish_ + second) {
+    if (!wants_snapshot_ || now_ < last_wish_ + second || event_bytes_ < snapshot_bytes_) {
         return false;
     }
     wants_snapshot_ = false;
+    event_bytes_ = snapshot_bytes_ = 0;
     last_wish_ = now_;
     return true;
 }

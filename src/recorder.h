@@ -57,8 +57,9 @@ public:
     const std::optional<Error>& error();
     /// A line for stderr, when there is something to say.
     std::optional<std::string> take_warning() { return writer_->take_warning(); }
-    /// True once after a new file has begun: it wants a snapshot of its own. At most one a second, or the snapshots of
-    /// a busy machine would fill files that are too small for them, and these want a snapshot again.
+    /// True once after a new file has begun: it wants a snapshot of its own. At most one a second, and not before the events
+    /// since the last one are as much as it was: or else, where files are too small for a snapshot, each would want the
+    /// next, and a ring would soon hold nothing else.
     bool take_snapshot_wish();
 
     /// All that was taken is on the disk, or the Error says why not.
@@ -71,6 +72,8 @@ private:
     std::uint64_t now_ = 0;        // time of the record at hand
     std::uint64_t last_wish_ = 0;  // when a snapshot was last wished for, in that time
     bool wants_snapshot_ = false;
+    std::uint64_t event_bytes_ = 0;     // of records, since the last wish
+    std::uint64_t snapshot_bytes_ = 0;  // the same
     std::optional<Error> error_;
     std::unique_ptr<capture::Writer> writer_;  // goes first: its last files call back
 };

@@ -2,7 +2,9 @@
 // Runs in a stream, and what the later files of a rotated recording repeat.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <filesystem>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -189,6 +191,56 @@ TEST(Preamble, EachLaterFileAloneNamesItsProcessesAndCountsItsOwnLosses) {
     EXPECT_EQ(again.transitions, whole.transitions);
     EXPECT_EQ(again.windows, whole.windows);
     EXPECT_EQ(again.ends.at(0).lost, 7u);
+}
+
+TEST(Recorder, ARingThatIsTooSmallForASnapshotHoldsEventsAllTheSame) {
+    const Folder folder;
+    auto recorder = Recorder::open({folder / "f", 60'000, 3, true});
+    ASSERT_TRUE(recorder);
+    Traffic traffic({});
+    std::uint64_t snapshots = 0;
+    std::uint64_t time = traffic.now();
+    const auto snapshot = [&] {  // of 5,000 sockets, no two alike: it does not fit into a file
+        ++snapshots;
+        std::mt19937_64 random(snapshots);
+        for (int i = 0; i < 5'000; ++i) {
+            tt_socket row{};
+            row.head = {sizeof row, TT_SOCKET, 0, 0, 0, 0, time};
+            row.cookie = random();
+            row.inode = random();
+            (*recorder)->take(row.head);
+        }
+    };
+    const auto seconds = [&](int count, std::uint64_t transitions) {
+        for (int second = 0; second < count; ++second) {
+            traffic.transitions(transitions, [&](const tt_head& record) {
+                (*recorder)->take(record);
+                time = record.time;
+            });
+            time += 1'000'000'001;
+            (*recorder)->take(tt_head{.size = sizeof(tt_head), .type = TT_TICK, .time = time});
+            if ((*recorder)->take_snapshot_wish()) {
+                snapshot();
+            }
+        }
+    };
+    snapshot();
+    seconds(1, 20'000);
+    seconds(100, 0);  // nothing but ticks
+    EXPECT_EQ(snapshots, 2u) << "the first, and one after as many events";
+    (*recorder)->take(Traffic::end(time));
+    ASSERT_TRUE((*recorder)->close());
+    std::vector<std::string> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.str())) {
+        paths.push_back(entry.path().string());
+    }
+    EXPECT_EQ(paths.size(), 3u);
+    int transitions = 0;
+    for (const std::string& record : capture::test::read(paths).records) {
+        const auto type = static_cast<std::uint8_t>(record.at(offsetof(tt_head, type)));
+        transitions += type == TT_STEP || type == TT_OPEN || type == TT_CLOSE ? 1 : 0;
+    }
+    EXPECT_GT(transitions, 1'000);
 }
 
 }  // namespace
