@@ -91,8 +91,7 @@ void AcceptQueues::clear() {
 }
 
 AcceptQueue* AcceptQueues::known(std::uint64_t listener) {
-    const auto found = queues_.find(listener);
-    return found != queues_.end() ? &found->second : nullptr;
+    return const_cast<AcceptQueue*>(find(listener));
 }
 
 void AcceptQueues::establish(Child& child, MonoNs time) {

@@ -56,21 +56,24 @@ void EvidenceGatherer::clear() {
     last_ = false;
 }
 
-void EvidenceGatherer::count(std::map<Target, std::uint64_t>& targets, const Target& target, std::uint64_t& left_out) {
-    if (const auto found = targets.find(target); found != targets.end()) {
-        ++found->second;
-    } else if (targets.size() < most_groups) {
-        targets.emplace(target, 1);
-    } else {
-        ++left_out;
+std::uint64_t* EvidenceGatherer::opens_to(const Endpoints& ends, Heard& heard) {
+    const Target target{ends.family, ends.raddr, ends.rport};
+    if (const auto found = heard.connected.find(target); found != heard.connected.end()) {
+        return &found->second;
     }
+    if (heard.connected.size() >= most_groups) {
+        ++heard.left_out;
+        return nullptr;
+    }
+    return &heard.connected[target];
 }
 
 void EvidenceGatherer::on_transition(const TransitionRow& row) {
     if (row.new_state == State::established) {
         if (row.old_state == State::syn_sent) {
-            Heard& heard = heard_[row.ends.netns];
-            count(heard.connected, {row.ends.family, row.ends.raddr, row.ends.rport}, heard.left_out);
+            if (std::uint64_t* const opens = opens_to(row.ends, heard_[row.ends.netns])) {
+                ++*opens;
+            }
         } else if (row.old_state == State::syn_recv) {
             ++heard_[row.ends.netns].accepted[row.ends.lport];
         }
@@ -103,13 +106,8 @@ void EvidenceGatherer::on_ended(const ConnectionRow& row) {
             return;
         }
         // Where the opens to it find no room, its failures would look like all there was.
-        const Target target{row.ends.family, row.ends.raddr, row.ends.rport};
-        if (row.role != Role::passive && !heard.connected.contains(target)) {
-            if (heard.connected.size() >= most_groups) {
-                ++heard.left_out;
-                return;
-            }
-            heard.connected.emplace(target, 0);
+        if (row.role != Role::passive && opens_to(row.ends, heard) == nullptr) {
+            return;
         }
         EndedGroup fresh;
         fresh.who = who_of(owner, row.owner.evidence);

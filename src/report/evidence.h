@@ -56,8 +56,7 @@ struct NetnsEvidence {
     std::map<Target, std::uint64_t> connected;        // active opens that were established in the window
     std::map<std::uint16_t, std::uint64_t> accepted;  // passive ones, by local port
     std::map<std::uint16_t, FormerListener> former;   // whose port has no listener now
-    std::uint64_t left_out =
-        0;  // openings and ends of connections, and ends of listeners, for which no room was left above
+    std::uint64_t left_out = 0;                       // opens and ends that found no room above
 
     double window_s() const { return static_cast<double>(window_ns) / 1e9; }
     double per_s(std::uint64_t count) const { return window_ns != 0 ? static_cast<double>(count) / window_s() : 0; }
@@ -95,7 +94,8 @@ private:
     static constexpr std::size_t most_groups = 10'000;  // of those that ended, and of where connects went
     static constexpr std::size_t most_former = 1'000;
 
-    static void count(std::map<Target, std::uint64_t>& targets, const Target& target, std::uint64_t& left_out);
+    /// The count of active opens to there, 0 if it is new; nullptr, and left out, where there is no room for it.
+    static std::uint64_t* opens_to(const Endpoints& ends, Heard& heard);
     static std::set<std::uint16_t> ports(const Heard* heard);
 
     const ConnectionTable& table_;

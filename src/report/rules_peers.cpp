@@ -288,9 +288,8 @@ std::optional<Finding> not_all_counted(const NetnsEvidence& evidence) {
     finding.title = "More than the doctor can count: " + counted(evidence.left_out, "event") + " in no finding";
     finding.observed = {{"left_out", evidence.left_out}};
     finding.why =
-        "It counts for the first 10,000 destinations, the first 10,000 pairs of process and destination, and the ends "
-        "of "
-        "the first 1,000 listeners of a namespace. What came after them may be ill, too.";
+        "It counts for the first 10,000 destinations, the first 10,000 pairs of process and destination, and the "
+        "ends of the first 1,000 listeners of a namespace. What came after them may be ill, too.";
     finding.effect = "Nothing to type: watch for a shorter time (-d; of a recording --from, --to).";
     finding.will_not_help = {"--netns: each namespace has room of its own"};
     return finding;

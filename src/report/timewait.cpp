@@ -14,6 +14,7 @@ constexpr std::uint64_t failure_every_ns = 1'000'000'000;
 constexpr std::size_t most_failing = 10'000;    // processes and destinations whose rows are held back
 constexpr std::uint64_t time_wait_ms = 60'000;  // TCP_TIMEWAIT_LEN
 constexpr std::uint16_t inet6 = 10;             // AF_INET6
+constexpr MonoNs stands = ~MonoNs{0};           // when one ends that has not ended
 
 TimeWaitEntry entry_of(const ConnectionRow& row) {
     return {row.ends, row.owner, row.closer, row.role, row.lifetime_ns};
@@ -284,9 +285,9 @@ void TimeWaitReport::end_snapshot(const tt_snapshot& mark) {
 }
 
 /// Whether it stood when the kernel's count of its namespace was read; not where the namespace was gone by then.
-bool TimeWaitReport::counted(std::uint32_t netns, MonoNs entered, std::optional<MonoNs> ended) const {
+bool TimeWaitReport::counted(std::uint32_t netns, MonoNs entered, MonoNs ended) const {
     const auto kernel = counts_.find(netns);
-    return kernel != counts_.end() && entered <= kernel->second.time && (!ended || *ended > kernel->second.time);
+    return kernel != counts_.end() && entered <= kernel->second.time && ended > kernel->second.time;
 }
 
 void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) {
@@ -303,7 +304,7 @@ void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) 
         if (connection.state != State::time_wait || !filter_.matches_netns(connection.ends.netns)) {
             return;
         }
-        if (!by_snapshot || counted(connection.ends.netns, connection.last_time, std::nullopt)) {
+        if (!by_snapshot || counted(connection.ends.netns, connection.last_time, stands)) {
             count(entry_of(connection));
         }
     });
@@ -314,9 +315,7 @@ void TimeWaitReport::count_standing(TimeWaitSummary& summary, bool by_snapshot) 
         return;
     }
     for (const Ended& ended : ended_lately_) {
-        if (counted(ended.entry.ends.netns, ended.entered, ended.time)) {
-            count(ended.entry);
-        }
+        count(ended.entry);
     }
     std::uint64_t kernel = 0;
     for (const auto& [netns, of_netns] : counts_) {

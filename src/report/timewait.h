@@ -78,7 +78,7 @@ private:
     void on_netns(const tt_netns& record);
     void settle(std::uint32_t netns, MonoNs time, std::int64_t refused);
     void end_snapshot(const tt_snapshot& mark);
-    bool counted(std::uint32_t netns, MonoNs entered, std::optional<MonoNs> ended) const;
+    bool counted(std::uint32_t netns, MonoNs entered, MonoNs ended) const;
     void count_standing(TimeWaitSummary& summary, bool by_snapshot);
 
     const ConnectionTable& table_;
@@ -107,7 +107,7 @@ private:
     std::map<std::uint32_t, Count> counts_;  // by namespace
     std::uint64_t before_trace_ = 0;
     std::vector<OtherTimeWait> others_;
-    std::vector<Ended> ended_lately_;          // since the snapshot began
+    std::vector<Ended> ended_lately_;          // since the snapshot began; once it is over: since the kernel's count
     std::unordered_set<std::uint64_t> older_;  // time-wait sockets that stood before the trace: hashes of their ends
     tsl::robin_map<std::uint64_t, Proven> proven_;  // by cookie
     std::map<std::pair<WhoKey, std::tuple<std::uint32_t, Address, std::uint16_t>>, Failures> failures_;

@@ -156,7 +156,7 @@ TEST(Recorder, TheRestOfARingNamesItsOwners) {
     const std::string file = folder / "ring";
     Arena arena;
     Tracer tracer;
-    tracer.start({"record", "-w", file, "-C", "150k", "-W", "3", "--ring", "--netns", std::to_string(arena.inode())});
+    tracer.start({"record", "-w", file, "-C", "100k", "-W", "3", "--ring", "--netns", std::to_string(arena.inode())});
     tracer.await_tracing();
     Load load(arena);
     for (int waited = 0; load.ends->count < 10'000 && waited < 15'000; waited += 100) {
@@ -175,7 +175,7 @@ TEST(Recorder, TheRestOfARingNamesItsOwners) {
         ++files;
     }
     EXPECT_EQ(files, 3);
-    EXPECT_LT(bytes, 700'000U);
+    EXPECT_LT(bytes, 500'000U);
     const Output read = run_tcptrail({"life", "--json", "-r", file});
     EXPECT_EQ(read.status, 0);
     EXPECT_NE(read.err.find("older blocks are not in these files"), std::string::npos) << read.err;

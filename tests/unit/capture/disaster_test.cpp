@@ -160,6 +160,15 @@ TEST(FullDisk, AFileSizeLimitIsAnErrorNotASignal) {
     EXPECT_EQ(read({folder / "f"}).completeness.torn_bytes, 0u);
 }
 
+/// The disk, a fifo, takes what it is given again: into a file.
+void recover(int disk, const std::string& file) {
+    std::ofstream out(file, std::ios::binary);
+    char bytes[65536];
+    ssize_t got = 0;
+    pollfd ready{disk, POLLIN, 0};
+    while (::poll(&ready, 1, 1000) > 0 && (got = ::read(disk, bytes, sizeof bytes)) > 0) out.write(bytes, got);
+}
+
 TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
     const Folder folder;
     ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
@@ -180,13 +189,7 @@ TEST(SlowDisk, AppendNeverWaitsAndWhatFoundNoRoomIsCountedAndSaidInTheFile) {
     EXPECT_TRUE((*writer)->take_warning());
 
     std::this_thread::sleep_for(std::chrono::milliseconds(1200));
-    std::thread drain([&] {  // the disk recovers
-        std::ofstream out(folder / "f", std::ios::binary);
-        char bytes[65536];
-        ssize_t got = 0;
-        pollfd ready{disk, POLLIN, 0};
-        while (::poll(&ready, 1, 1000) > 0 && (got = ::read(disk, bytes, sizeof bytes)) > 0) out.write(bytes, got);
-    });
+    std::thread drain(recover, disk, folder / "f");
     EXPECT_TRUE((*writer)->close());
     drain.join();
     ::close(disk);
@@ -217,12 +220,7 @@ TEST(SlowDisk, WhatComesSlowlyFillsNoMemoryEither) {
     }
     ASSERT_TRUE((*writer)->append(Traffic::end(traffic.now())));
     EXPECT_GT((*writer)->stats().unwritten, 0u);
-    std::thread drain([&] {  // the disk recovers
-        char bytes[65536];
-        pollfd ready{disk, POLLIN, 0};
-        while (::poll(&ready, 1, 1000) > 0 && ::read(disk, bytes, sizeof bytes) > 0) {
-        }
-    });
+    std::thread drain(recover, disk, folder / "f");
     EXPECT_TRUE((*writer)->close());
     drain.join();
     ::close(disk);
