@@ -49,6 +49,9 @@ int run_tests() {
         if (status != 0 && closed > 0) {
             std::printf("[  WITNESS ] tracers that looked through all files closed %llu sockets\n", closed);
         }
+        if (status != 0 && !witness.hindrance().empty()) {
+            std::printf("[  WITNESS ] has nothing to say: %s\n", witness.hindrance().c_str());
+        }
         if (status == 0 || unseen + closed == 0 || --left == 0) {
             return status;
         }

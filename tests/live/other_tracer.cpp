@@ -14,8 +14,10 @@
 namespace tcptrail::live {
 
 bool mount_tracefs_apart() {
-    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-           mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) == 0;
+    constexpr const char* kWhere = "/sys/kernel/tracing";
+    return access((std::string(kWhere) + "/events").c_str(), X_OK) == 0 ||
+           (unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+            mount("tracefs", kWhere, "tracefs", 0, nullptr) == 0);
 }
 
 OtherTracer::OtherTracer(const std::string& program) {

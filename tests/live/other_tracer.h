@@ -10,7 +10,7 @@
 
 namespace tcptrail::live {
 
-/// For this process alone: the host need not have tracefs mounted, and we do not mount it there.
+/// Where it is not mounted, for this process alone: the host need not have it, and we do not mount it there.
 bool mount_tracefs_apart();
 
 class OtherTracer {

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -78,7 +79,8 @@ struct Witness::Counters {
     Fd map;                   // one value: Counts
     Fd program;
     Fd link;
-    std::uint64_t before = 0;  // the difference when all were open
+    std::uint64_t calls_before = 0;  // the kernel's count when all were open
+    std::uint64_t before = 0;        // the difference then
 
     bool open_program() {
         bpf_attr attr{};
@@ -187,15 +189,27 @@ struct Witness::Counters {
 };
 
 Witness::Witness() {
-    const int id = geteuid() == 0 ? tracepoint_id() : 0;
+    const auto because = [this](const char* what) { hindrance_ = std::string(what) + ": " + std::strerror(errno); };
+    const int id = tracepoint_id();
     auto counters = std::make_unique<Counters>();
-    if (id > 0 && counters->open_program() && counters->open_kernels(id)) {
+    if (id == 0) {
+        hindrance_ = "tracefs does not tell the tracepoint's number";
+    } else if (!counters->open_program()) {
+        because("a BPF program that counts");
+    } else if (!counters->open_kernels(id)) {
+        because("a perf counter");
+    } else {
+        counters->calls_before = counters->seen_by_kernel();
         counters->before = counters->difference();
         counters_ = std::move(counters);
     }
 }
 
 Witness::~Witness() = default;
+
+std::uint64_t Witness::calls() const {
+    return counters_ ? counters_->seen_by_kernel() - counters_->calls_before : 0;
+}
 
 std::uint64_t Witness::unseen() const {
     if (!counters_) {

@@ -9,17 +9,22 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 namespace tcptrail::live {
 
 class Witness {
 public:
-    /// Counts from now on, on the whole machine. Without the privilege, BPF or tracefs it has nothing to say.
+    /// Counts from now on, on the whole machine.
     Witness();
     ~Witness();
     Witness(const Witness&) = delete;
     Witness& operator=(const Witness&) = delete;
 
+    /// Why it has nothing to say (a privilege, BPF, tracefs); empty if it counts.
+    const std::string& hindrance() const { return hindrance_; }
+    /// Calls so far, by the kernel's count.
+    std::uint64_t calls() const;
     /// Calls so far for which the kernel ran no BPF program. 0 where it has nothing to say.
     std::uint64_t unseen() const;
     /// Sockets so far that a process named tcptrail closed.
@@ -28,6 +33,7 @@ public:
 private:
     struct Counters;
     std::unique_ptr<Counters> counters_;
+    std::string hindrance_;
 };
 
 }  // namespace tcptrail::live
