@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint64_t RING_FILE_BYTES = 100'000'000;
 constexpr unsigned RING_FILES = 10;
 constexpr std::chrono::milliseconds PROMISED_DELAY{1000};
+constexpr double EXPECTED_SHRINK = 0.12;        // of the first block
 constexpr std::size_t WRITE_BYTES = 128 << 10;  // of sealed blocks that go to the file together
 
 /// Signals are the owner's; a file-size limit is then an errno.
@@ -77,18 +78,17 @@ Result<void> Writer::append(const tt_head& record) {
 bool Writer::rotation_due() const {
     if (begin_wanted_) return true;
     if (file_limit_ == 0) return false;
-    // What waits has not been compressed yet: expect it to shrink as what went before.
-    const double shrink = stats_.record_bytes == 0
-                              ? 0.12
-                              : static_cast<double>(stats_.file_bytes) / static_cast<double>(stats_.record_bytes);
-    const std::uint64_t now = written_file_ == file_ ? written_bytes_ : 0;
-    return static_cast<double>(now) + static_cast<double>(queued_in_file_) * std::min(shrink, 1.0) >=
+    // What waits to be compressed: expect it to shrink as what went before; little went before when a run begins.
+    const auto block = static_cast<double>(options_.block_bytes);
+    const double shrink = (static_cast<double>(sealed_bytes_ever_) + EXPECTED_SHRINK * block) /
+                          (static_cast<double>(sealed_raw_ever_) + block);
+    return static_cast<double>(sealed_in_file_) + static_cast<double>(queued_in_file_) * shrink >=
            static_cast<double>(file_limit_);
 }
 
 void Writer::begin_next_file(std::unique_lock<std::mutex>& lock) {
     ++file_;
-    queued_in_file_ = 0;
+    queued_in_file_ = sealed_in_file_ = 0;
     begin_wanted_ = false;
     if (!options_.on_new_file) return;
     in_preamble_ = true;
@@ -170,7 +170,11 @@ void Writer::run_sealing() {
         auto sealed = seal_block(block);
         lock.lock();
         queued_bytes_ -= block.raw.size();
+        if (block.file == file_) queued_in_file_ -= block.raw.size();
         if (sealed) {
+            if (block.file == file_) sealed_in_file_ += sealed->bytes.size();
+            sealed_raw_ever_ += block.raw.size();
+            sealed_bytes_ever_ += sealed->bytes.size();
             queued_bytes_ += sealed->bytes.size();
             sealed_bytes_ += sealed->bytes.size();
             sealed_.push_back(std::move(*sealed));
@@ -317,7 +321,6 @@ void Writer::run_syncs() {
 
 void Writer::finish(const Sealed& block, const Result<bool>& written) {
     queued_bytes_ -= block.bytes.size();
-    if (block.file == file_) queued_in_file_ -= std::min<std::uint64_t>(queued_in_file_, block.raw_bytes);
     const bool whole = written && *written;
     if (whole) {
         stats_.records += block.records;

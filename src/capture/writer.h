@@ -151,7 +151,9 @@ private:
     std::uint64_t written_file_ = 0;    // the sink's
     std::uint64_t written_bytes_ = 0;   // in the sink's file
     std::uint64_t queued_bytes_ = 0;    // in memory on their way to the disk: records, or blocks of them
-    std::uint64_t queued_in_file_ = 0;  // bytes of records on their way into file_
+    std::uint64_t queued_in_file_ = 0;  // bytes of records of file_ that are to be compressed
+    std::uint64_t sealed_in_file_ = 0;  // bytes of blocks of file_, written or waiting for it
+    std::uint64_t sealed_bytes_ever_ = 0, sealed_raw_ever_ = 0;  // of all blocks so far, and of their records
     std::uint64_t pending_unwritten_ = 0;
     bool in_preamble_ = false;
     bool begin_wanted_ = false;  // the sink lost its file

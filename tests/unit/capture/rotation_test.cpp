@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "capture/names.h"
 #include "fixture.h"
@@ -109,6 +111,29 @@ TEST(Rotation, EachFileBeginsWithItsPreambleWhichIsReadOnlyWhereSomethingIsMissi
     EXPECT_EQ(read({folder / "f1"}).records.front(), preamble);
     const Read hole = read({folder / "f", folder / "f2", folder / "f3"});
     EXPECT_EQ(std::count(hole.records.begin(), hole.records.end(), preamble), 1);
+}
+
+TEST(Rotation, AFileIsFilledThoughNothingOfItHasBeenWrittenYet) {
+    const Folder folder;
+    constexpr std::uint64_t limit = 100'000;
+    WriterOptions options{.path = folder / "f", .file_bytes = limit};
+    options.flush_after = std::chrono::milliseconds(600);  // several files' worth: they begin before one is written
+    auto writer = Writer::open(options);
+    ASSERT_TRUE(writer);
+    Traffic traffic(Traffic::World{.in_flight = 1});
+    const auto put = [&](const tt_head& head) { EXPECT_TRUE((*writer)->append(head)); };
+    traffic.transitions(1, put);  // so little shrinks badly: it says nothing of what comes
+    while ((*writer)->stats().blocks == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    for (int blocks = 0; blocks < 60; ++blocks) {
+        traffic.transitions(5'000, put);
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));  // to be compressed
+    }
+    EXPECT_TRUE((*writer)->close());
+    const std::size_t files = names_in(folder).size();
+    EXPECT_GT(files, 2u);
+    for (std::size_t i = 0; i + 1 < files; ++i) {
+        EXPECT_GT(std::filesystem::file_size(folder / file_name("f", i, 0)), limit * 8 / 10) << i;
+    }
 }
 
 TEST(Ring, BoundsTheDiskForEverAndGoesOnBehindAnEarlierRun) {
