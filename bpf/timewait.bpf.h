@@ -7,6 +7,9 @@ static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 e
     __u64 cookie = tw->__tw_common.skc_cookie.counter;
     if (!shared.enabled || !cookie)
         return;
+    __u32 netns = tw->__tw_common.skc_net.net->ns.inum;
+    if (filter.netns_count && !is_wanted_netns(netns))
+        return;
     struct tt_log *log = this_log();
     if (!log)
         return;
@@ -21,7 +24,7 @@ static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 e
     record->head.time = now;
     record->cookie = cookie;
     record->event = event;
-    record->netns = tw->__tw_common.skc_net.net->ns.inum;
+    record->netns = netns;
     commit(&record->head, head);
 }
 

@@ -32,6 +32,12 @@ bool wanted(const Options& options, const tt_socket& row) {
     return row.head.lport == 0 || has(options.lports, row.head.lport);
 }
 
+/// The iterator shows the files of all namespaces.
+bool wanted(const Options& options, const tt_holder& row) {
+    return options.netns.empty() ||
+           std::find(options.netns.begin(), options.netns.end(), row.socket_netns) != options.netns.end();
+}
+
 /// Reads an iterator to its end; the namespace of iter/tcp is that of the calling thread. 0 or an errno.
 template <typename Keep>
 int read_iterator(int link, RecordBuffer& out, Keep&& keep) {
@@ -107,13 +113,14 @@ private:
         if (error) result_.error = std::string("cannot read the sockets (iter/tcp): ") + std::strerror(error);
     }
 
-    /// Holders of all namespaces' sockets. Where they tell of a namespace that was not found, its sockets are read before
+    /// Holders of all wanted namespaces' sockets. Where they tell of a namespace that was not found, its sockets are read before
     /// those holders are told.
     void read_holders() {
         RecordBuffer later;
         append_mark(result_.records, kind_ | TT_SNAP_HOLDERS, 0, 0);
         const int error = read_iterator(file_link_, result_.records, [&](const tt_head& row) {
             const auto& holder = reinterpret_cast<const tt_holder&>(row);
+            if (!wanted(options_, holder)) return false;
             const bool late = (what_ & TT_SNAP_SOCKETS) && namespaces_.lacks(holder.socket_netns);
             if (late) later.append(row);
             return !late;
