@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,7 @@ namespace {
 constexpr std::size_t most_pools = 3;
 constexpr double worth_a_pool_per_s = 1;
 constexpr std::uint64_t worth_a_pool = 20;  // connections seen
+constexpr double far_more = 1.5;            // times as many opens: the two rates are of different windows
 
 std::string local_and_remote(const PortRow& row) {
     return to_string(row.laddr, row.family) + " to " + to_string(row.raddr, row.family, row.rport);
@@ -79,6 +81,15 @@ void tw_reuse(std::vector<Advice>& advice, const TimeWaitSummary& summary, const
     }
 }
 
+/// By all processes from all local addresses, of the last ten seconds.
+double opens_per_s(const TimeWaitSummary& summary, const TimeWaitDestination& to) {
+    double sum = 0;
+    for (const PortRow& row : summary.ports) {
+        sum += row.raddr == to.raddr && row.rport == to.rport ? row.rate_per_s.value_or(0) : 0;
+    }
+    return sum;
+}
+
 /// By Little's law: so many connections are there at once on the mean, so so many kept open would carry the load.
 void pools(std::vector<Advice>& advice, const TimeWaitSummary& summary) {
     struct Candidate {
@@ -108,17 +119,24 @@ void pools(std::vector<Advice>& advice, const TimeWaitSummary& summary) {
     for (const auto& [origin, to, rate] : candidates) {
         const double at_once = rate * *to->lifetime_s;
         const double pool = std::max(1.0, std::ceil(at_once));
-        advice.push_back(
-            {"reuse_connections",
-             fmt::format("{} opens {:.1f} connections/s to {}, each for {:.1f} ms: {} kept open and used again would "
-                         "serve this load (rate x lifetime = {:.2f}) and leave no TIME_WAIT.",
-                         process_of(origin->owner), rate, to_string(*to->raddr, to->family, to->rport.value_or(0)),
-                         *to->lifetime_s * 1e3, pool == 1 ? "one connection" : fmt::format("{:.0f} connections", pool),
-                         at_once),
-             {{"pid", origin->owner.process->pid},
-              {"rate_per_s", rate},
-              {"lifetime_s", *to->lifetime_s},
-              {"pool", pool}}});
+        Advice about{
+            "reuse_connections",
+            fmt::format("{} leaves {:.1f} TIME_WAIT/s of connections to {} that live for {:.1f} ms: {} kept open and "
+                        "used again would serve them (rate x lifetime = {:.2f}) and leave none.",
+                        process_of(origin->owner), rate, to_string(*to->raddr, to->family, to->rport.value_or(0)),
+                        *to->lifetime_s * 1e3, pool == 1 ? "one connection" : fmt::format("{:.0f} connections", pool),
+                        at_once),
+            {{"pid", origin->owner.process->pid},
+             {"rate_per_s", rate},
+             {"lifetime_s", *to->lifetime_s},
+             {"pool", pool}}};
+        const double opens = opens_per_s(summary, *to);
+        if (opens > rate * far_more) {
+            about.text +=
+                fmt::format(" All opens there are {:.1f}/s; the others left no TIME_WAIT of this process.", opens);
+            about.observed.emplace_back("opens_per_s", opens);
+        }
+        advice.push_back(std::move(about));
     }
 }
 
