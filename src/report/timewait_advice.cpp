@@ -85,7 +85,9 @@ void tw_reuse(std::vector<Advice>& advice, const TimeWaitSummary& summary, const
 double opens_per_s(const TimeWaitSummary& summary, const TimeWaitDestination& to) {
     double sum = 0;
     for (const PortRow& row : summary.ports) {
-        sum += row.raddr == to.raddr && row.rport == to.rport ? row.rate_per_s.value_or(0) : 0;
+        if (row.family == to.family && row.raddr == to.raddr && row.rport == to.rport) {
+            sum += row.rate_per_s.value_or(0);
+        }
     }
     return sum;
 }
