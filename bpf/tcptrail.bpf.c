@@ -300,6 +300,8 @@ int BPF_PROG(on_destroy, struct sock *sk) {
         __sync_fetch_and_add(&shared.ends_awaited, -1);
     else if (!shared.addresses)
         return 0;
+    if (filter.netns_count && !is_wanted_netns(sk->__sk_common.skc_net.net->ns.inum))
+        return 0;
     struct tt_log *log = this_log();
     if (!log)
         return 0;

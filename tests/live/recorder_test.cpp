@@ -195,18 +195,16 @@ TEST(Recorder, TheRestOfARingNamesItsOwners) {
     EXPECT_EQ(read.last_row()["truncated"], false);
 }
 
-/// With --netns a busy neighbour takes no room in the file: neither what happens there nor what is held there.
+/// With --netns a busy neighbour takes no room in the file: neither what happens there, the first snapshot included, nor what
+/// is held there.
 TEST(Recorder, HasNothingOfAnotherNamespace) {
     REQUIRE_TRACING();
     const Folder folder;
     const std::string file = folder / "recording";
     const Arena arena;
     Arena other;
-    Tracer tracer;
-    tracer.start({"record", "-w", file, "--netns", std::to_string(arena.inode())});
-    tracer.await_tracing();
     const Stage stage;
-    const Cue all_stand, tracer_is_gone;
+    const Cue all_stand, all_done, tracer_is_gone;
     constexpr int kMany = 2000;
     const Who server = other.spawn("tt-server", [&] {
         const Fd listener = open_listener(stage);
@@ -214,21 +212,29 @@ TEST(Recorder, HasNothingOfAnotherNamespace) {
         for (int i = 0; i < 2 * kMany; ++i) {
             fds.push_back(accept_from(listener.get()));
         }
-        all_stand.give();
+        all_done.give();
         tracer_is_gone.take(20'000);
     });
     stage.listening.take();
     const Who client = other.spawn("tt-client", [&] {
         std::vector<Fd> fds;
         for (int i = 0; i < kMany; ++i) {
+            fds.push_back(dial(Net::v4, kPort));
+        }
+        all_stand.give();
+        for (int i = 0; i < kMany; ++i) {
+            sleep_ms(i % 10 == 0 ? 1 : 0);
             const Fd reset = dial(Net::v4, kPort);
             linger_zero(reset.get());
-            fds.push_back(dial(Net::v4, kPort));
         }
         tracer_is_gone.take(20'000);
     });
     all_stand.take(20'000);
-    const Output recorded = tracer.stop();  // its last snapshot is made while they stand
+    Tracer tracer;
+    tracer.start({"record", "-w", file, "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    all_done.take(20'000);
+    const Output recorded = tracer.stop();
     tracer_is_gone.give(2);
     other.join(client);
     other.join(server);
