@@ -41,12 +41,17 @@ static __always_inline int has_port(const __u64 *set, __u16 port) {
     return set[port >> 6] >> (port & 63) & 1;
 }
 
-static __always_inline int is_wanted_netns(__u32 inum) {
+static __always_inline int is_listed_netns(__u32 inum) {
     int found = 0;
 #pragma unroll
     for (__u32 i = 0; i < TT_MAX_NETNS; i++)
         found |= i < filter.netns_count && filter.netns[i] == inum;
     return found;
+}
+
+/* Without a list nothing of it is read. */
+static __always_inline int is_wanted_netns(const struct net *net) {
+    return !filter.netns_count || is_listed_netns(net->ns.inum);
 }
 
 static __always_inline int wanted(struct sock *sk, const struct net *net, int old, int new) {
@@ -55,7 +60,7 @@ static __always_inline int wanted(struct sock *sk, const struct net *net, int ol
         if (!(filter.families & bit))
             return 0;
     }
-    if (filter.netns_count && !is_wanted_netns(net->ns.inum))
+    if (!is_wanted_netns(net))
         return 0;
     if (filter.rports && new != TCP_LISTEN && old != TCP_LISTEN &&
         !has_port(rport_set, bpf_ntohs(sk->__sk_common.skc_dport)))
@@ -300,7 +305,7 @@ int BPF_PROG(on_destroy, struct sock *sk) {
         __sync_fetch_and_add(&shared.ends_awaited, -1);
     else if (!shared.addresses)
         return 0;
-    if (filter.netns_count && !is_wanted_netns(sk->__sk_common.skc_net.net->ns.inum))
+    if (!is_wanted_netns(sk->__sk_common.skc_net.net))
         return 0;
     struct tt_log *log = this_log();
     if (!log)
@@ -336,7 +341,7 @@ int BPF_PROG(on_sock_graft, struct sock *sk, struct socket *parent) {
     __u16 family = sk->__sk_common.skc_family;
     if (!shared.enabled || (family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP)
         return 0;
-    if (filter.netns_count && !is_wanted_netns(sk->__sk_common.skc_net.net->ns.inum))
+    if (!is_wanted_netns(sk->__sk_common.skc_net.net))
         return 0;
     emit_accept(sock_cookie(sk), sk->__sk_common.skc_num);
     return 0;
@@ -355,7 +360,7 @@ static __always_inline int accepted(long fd) {
     __u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
     if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
         return 0;
-    if (filter.netns_count && !is_wanted_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
+    if (filter.netns_count && !is_listed_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
         return 0;
     __u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
     if (cookie)
@@ -377,7 +382,7 @@ static __always_inline void emit_reset(const struct sock *sk, __u32 reason, __u8
     if (!shared.enabled || !sk)
         return;
     __u64 cookie = sk->__sk_common.skc_cookie.counter;
-    if (!cookie || (filter.netns_count && !is_wanted_netns(sk->__sk_common.skc_net.net->ns.inum)))
+    if (!cookie || !is_wanted_netns(sk->__sk_common.skc_net.net))
         return;
     struct tt_log *log = this_log();
     if (!log)

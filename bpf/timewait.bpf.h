@@ -5,10 +5,7 @@
 
 static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 event) {
     __u64 cookie = tw->__tw_common.skc_cookie.counter;
-    if (!shared.enabled || !cookie)
-        return;
-    __u32 netns = tw->__tw_common.skc_net.net->ns.inum;
-    if (filter.netns_count && !is_wanted_netns(netns))
+    if (!shared.enabled || !cookie || !is_wanted_netns(tw->__tw_common.skc_net.net))
         return;
     struct tt_log *log = this_log();
     if (!log)
@@ -24,7 +21,7 @@ static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 e
     record->head.time = now;
     record->cookie = cookie;
     record->event = event;
-    record->netns = netns;
+    record->netns = tw->__tw_common.skc_net.net->ns.inum;
     commit(&record->head, head);
 }
 

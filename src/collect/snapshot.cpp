@@ -22,11 +22,14 @@ constexpr int listen_state = 10;  // TCP_LISTEN
 constexpr int ipv4_family = 2;
 constexpr int ipv6_family = 10;
 
+/// An empty list chooses all.
+template <typename T>
+bool has(const std::vector<T>& chosen, T value) {
+    return chosen.empty() || std::find(chosen.begin(), chosen.end(), value) != chosen.end();
+}
+
 /// The same choice as wanted() in the programs.
 bool wanted(const Options& options, const tt_socket& row) {
-    const auto has = [](const auto& ports, std::uint16_t port) {
-        return ports.empty() || std::find(ports.begin(), ports.end(), port) != ports.end();
-    };
     if ((row.family == ipv4_family && !options.ipv4) || (row.family == ipv6_family && !options.ipv6)) return false;
     if (row.head.new_state != listen_state && !has(options.rports, row.rport)) return false;
     return row.head.lport == 0 || has(options.lports, row.head.lport);
@@ -34,8 +37,7 @@ bool wanted(const Options& options, const tt_socket& row) {
 
 /// The iterator shows the files of all namespaces.
 bool wanted(const Options& options, const tt_holder& row) {
-    return options.netns.empty() ||
-           std::find(options.netns.begin(), options.netns.end(), row.socket_netns) != options.netns.end();
+    return has(options.netns, row.socket_netns);
 }
 
 /// Reads an iterator to its end; the namespace of iter/tcp is that of the calling thread. 0 or an errno.

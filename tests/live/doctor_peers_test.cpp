@@ -186,8 +186,7 @@ TEST(Doctor, DeadPeers) {
 BeforeExec with_conntrack_max(const Ward& ward, int entries) {
     return [&ward, entries] {
         const char* limit = "/proc/sys/net/netfilter/nf_conntrack_max";
-        if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-            mount("tmpfs", "/mnt", "tmpfs", 0, nullptr) != 0) {
+        if (!unshare_mounts() || mount("tmpfs", "/mnt", "tmpfs", 0, nullptr) != 0) {
             raise("a mount namespace");
         }
         std::ofstream("/mnt/max") << entries << "\n";

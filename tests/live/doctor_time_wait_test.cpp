@@ -130,8 +130,7 @@ TEST(Doctor, FinTimeoutLowered) {
 /// The binary in the arena's namespace, with a /etc/sysctl.d of its own that nobody else sees.
 BeforeExec with_sysctl_file(const Arena& arena, const std::string& text) {
     return [&arena, text] {
-        if (setns(arena.netns_fd(), CLONE_NEWNET) != 0 || unshare(CLONE_NEWNS) != 0 ||
-            mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        if (setns(arena.netns_fd(), CLONE_NEWNET) != 0 || !unshare_mounts() ||
             mount("tmpfs", "/etc/sysctl.d", "tmpfs", 0, nullptr) != 0) {
             raise("a /etc/sysctl.d of its own");
         }

@@ -2,7 +2,6 @@
 #include "other_tracer.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -16,8 +15,7 @@ namespace tcptrail::live {
 bool mount_tracefs_apart() {
     constexpr const char* kWhere = "/sys/kernel/tracing";
     return access((std::string(kWhere) + "/events").c_str(), X_OK) == 0 ||
-           (unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-            mount("tracefs", kWhere, "tracefs", 0, nullptr) == 0);
+           (unshare_mounts() && mount("tracefs", kWhere, "tracefs", 0, nullptr) == 0);
 }
 
 OtherTracer::OtherTracer(const std::string& program) {

@@ -89,6 +89,8 @@ void make_deaf(int fd, Deaf to);
 void make_hear(int fd);
 
 void sleep_ms(int ms);
+/// A mount namespace of this process's own, of which nobody else sees anything. False, with errno, where that is not allowed.
+bool unshare_mounts();
 void write_file(const std::string& path, const std::string& text);
 std::string read_file(const std::string& path);
 

@@ -2,7 +2,6 @@
 // The witness has something to say wherever a trace can be made: one that is blind would pass a call that no tracer can have
 // seen for a defect of ours.
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +22,7 @@ std::string hindrance_after(void (*prepare)()) {
     const Shared<std::array<char, 200>> told;
     const pid_t child = fork();
     if (child == 0) {
-        if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+        if (!unshare_mounts()) {
             _exit(1);
         }
         prepare();
