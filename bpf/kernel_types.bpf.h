@@ -71,6 +71,7 @@ struct netns_ipv4 {
 struct net {
     struct ns_common ns;
     struct netns_ipv4 ipv4;
+    __u64 net_cookie;
 };
 
 typedef struct {
@@ -138,6 +139,7 @@ struct sock {
     __u16 sk_protocol;
     struct socket *sk_socket;
     struct sock_reuseport *sk_reuseport_cb;
+    void *sk_bpf_storage;
 };
 
 struct inet_sock {

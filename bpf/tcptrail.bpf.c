@@ -51,7 +51,7 @@ static __always_inline int is_listed_netns(__u32 inum) {
 
 /* Without a list nothing of it is read. */
 static __always_inline int is_wanted_netns(const struct net *net) {
-    return !filter.netns_count || is_listed_netns(net->ns.inum);
+    return !filter.netns_count || is_listed_netns(netns_number(net));
 }
 
 static __always_inline int wanted(struct sock *sk, const struct net *net, int old, int new) {
@@ -95,13 +95,15 @@ static __always_inline struct tt_head step_head(struct sock *sk, __u16 size, __u
 }
 
 static __always_inline void fill_endpoint(struct tt_open *open, struct sock *sk, const struct net *net) {
-    open->netns = net->ns.inum;
+    open->netns = netns_number(net);
     open->family = sk->__sk_common.skc_family;
     open->rport = bpf_ntohs(sk->__sk_common.skc_dport);
     read_addresses(open->laddr, open->raddr, &sk->__sk_common);
 }
 
 static __always_inline __u64 listener_of(struct sock *sk) {
+    if (!sk->sk_bpf_storage) /* nearly always: spare the call */
+        return 0;
     struct tt_origin *found = bpf_sk_storage_get(&origin, sk, 0, 0);
     return found ? found->listener : 0;
 }
@@ -172,7 +174,7 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, cons
     fill_step(&close->step, sk, now, actor);
     close->bytes_acked = tp->bytes_acked;
     close->bytes_received = tp->bytes_received;
-    close->netns = net->ns.inum;
+    close->netns = netns_number(net);
     close->unread = tp->rcv_nxt - tp->copied_seq;
     close->total_retrans = tp->total_retrans;
     close->srtt_us = tp->srtt_us >> 3;
@@ -347,6 +349,7 @@ int BPF_PROG(on_sock_graft, struct sock *sk, struct socket *parent) {
     return 0;
 }
 
+/* bpf_rdonly_cast() would halve this; but for a kfunc that a kernel lacks libbpf 1.1 looks into modules, which takes CAP_SYS_ADMIN. */
 static __always_inline int accepted(long fd) {
     if (fd < 0 || !shared.enabled)
         return 0;

@@ -21,7 +21,7 @@ static __always_inline void emit_timewait(struct inet_timewait_sock *tw, __u32 e
     record->head.time = now;
     record->cookie = cookie;
     record->event = event;
-    record->netns = tw->__tw_common.skc_net.net->ns.inum;
+    record->netns = netns_number(tw->__tw_common.skc_net.net);
     commit(&record->head, head);
 }
 

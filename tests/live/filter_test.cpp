@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
+#include <vector>
 
 #include "stage.h"
 #include "suites.h"
@@ -227,6 +229,40 @@ TEST(Cli, NetnsFilterTellsNamespacesApart) {
     const Output of_both = both.stop();
     EXPECT_EQ(count(of_both, wanted), printed);
     EXPECT_EQ(count(of_both, other), printed);
+}
+
+/// More namespaces than the programs remember: each keeps its own number.
+TEST(Cli, EachOfManyNamespacesHasItsNumber) {
+    REQUIRE_TRACING();
+    Tracer tracer;
+    tracer.start({"trace", "--json"});
+    tracer.await_tracing();
+    std::vector<std::unique_ptr<Arena>> arenas;
+    std::map<std::uint32_t, long> made;
+    for (int i = 0; i < part_of(70); ++i) {
+        arenas.push_back(std::make_unique<Arena>());
+    }
+    for (int round = 0; round < 2; ++round) {
+        for (const auto& arena : arenas) {
+            arena->inside([] {
+                const Fd listener = listen_on(Net::v4, 5001);
+                const Fd client = dial(Net::v4, 5001);
+                const Fd server = accept_from(listener.get());
+            });
+            made[arena->inode()] += kernel_shows_syn_recv() ? 12 : 11;
+        }
+    }
+    for (const auto& arena : arenas) {
+        arena->settle();
+    }
+    const Output output = tracer.stop();
+    std::map<std::uint32_t, long> seen;
+    for (const Json& row : output.rows()) {
+        if (row.value("type", "") == "transition" && made.contains(row["netns"].get<std::uint32_t>())) {
+            ++seen[row["netns"].get<std::uint32_t>()];
+        }
+    }
+    EXPECT_EQ(seen, made);
 }
 
 }  // namespace
