@@ -111,9 +111,9 @@ void Connections::fetch_waiting(const Endpoints& ends) {
     if (buckets == 0) {
         return;
     }
-    // The index has a power of two of buckets, all alike; were it otherwise, this would fetch in vain.
+    // The index is a power of two of buckets; were it otherwise, this would fetch in vain.
     const std::size_t hash = EndsHash{&places_}(ends);
-    __builtin_prefetch(ends_index_.begin + (hash & (buckets - 1)) * (ends_index_.bytes / buckets));
+    __builtin_prefetch(ends_index_.begin + (hash & (buckets - 1)) * ends_index_.element);
     // By now the bucket of an earlier one is there, and says where the connection stands.
     const std::size_t earlier = std::exchange(fetching_[fetched_++ % fetching_.size()], hash);
     if (const auto found = by_ends_.find(Hashed{earlier}, earlier); found != by_ends_.end()) {

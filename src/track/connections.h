@@ -18,7 +18,7 @@ namespace tcptrail::track {
 /// The memory that a container got last.
 struct Extent {
     const char* begin = nullptr;
-    std::size_t bytes = 0;
+    std::size_t element = 0;  // bytes of each
 };
 
 /// Tells where the container stands, so that what it will look at can be fetched beforehand.
@@ -32,7 +32,7 @@ struct KnownAllocator {
     KnownAllocator(const KnownAllocator<U>& other) : last(other.last) {}
     T* allocate(std::size_t n) {
         T* const at = std::allocator<T>().allocate(n);
-        *last = {reinterpret_cast<const char*>(at), n * sizeof(T)};
+        *last = {reinterpret_cast<const char*>(at), sizeof(T)};
         return at;
     }
     void deallocate(T* at, std::size_t n) { std::allocator<T>().deallocate(at, n); }
