@@ -57,6 +57,7 @@ public:
     const std::optional<Error>& error();
     /// A line for stderr, when there is something to say.
     std::optional<std::string> take_warning() { return writer_->take_warning(); }
+    bool is_starved() const { return writer_->is_starved(); }
     /// True once after a new file has begun: it wants a snapshot of its own. At most one a second, and not before the events
     /// since the last one are as much as it was: or else, where files are too small for a snapshot, each would want the
     /// next, and a ring would soon hold nothing else.

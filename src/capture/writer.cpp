@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <new>
 
 #include "capture/layout.h"
@@ -16,8 +17,9 @@ namespace {
 constexpr std::uint64_t RING_FILE_BYTES = 100'000'000;
 constexpr unsigned RING_FILES = 10;
 constexpr std::chrono::milliseconds PROMISED_DELAY{1000};
-constexpr double EXPECTED_SHRINK = 0.12;        // of the first block
-constexpr std::size_t WRITE_BYTES = 128 << 10;  // of sealed blocks that go to the file together
+constexpr std::chrono::milliseconds STARVED_AFTER{500};  // a block takes 2 ms, when its turn comes
+constexpr double EXPECTED_SHRINK = 0.12;                 // of the first block
+constexpr std::size_t WRITE_BYTES = 128 << 10;           // of sealed blocks that go to the file together
 
 /// Signals are the owner's; a file-size limit is then an errno.
 void block_signals() {
@@ -63,14 +65,12 @@ Writer::~Writer() {
 }
 
 Result<void> Writer::append(const tt_head& record) {
-    std::unique_lock lock(mutex_);
-    if (error_) return tl::unexpected(*error_);
+    if (failed_.load(std::memory_order_relaxed)) return check();
     if (!make_room(record)) {
-        ++pending_unwritten_;
-        ++stats_.unwritten;
+        ++refused_;
+        refused_ever_.fetch_add(1, std::memory_order_relaxed);
         return {};
     }
-    if (!in_preamble_ && current_.records == 0 && rotation_due()) begin_next_file(lock);
     put(record);
     return {};
 }
@@ -95,126 +95,186 @@ void Writer::begin_next_file(std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     options_.on_new_file(*this);
     lock.lock();
-    if (current_.records > 0) seal(true);
+    seal(true);
     in_preamble_ = false;
 }
 
-void Writer::start_block() {
-    current_.born = Clock::now();
-    current_.flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
-    current_.file = file_;
-    current_.unwritten = std::exchange(pending_unwritten_, 0);
-    if (current_.raw.capacity() == 0 && !spare_.empty()) {
-        current_.raw = std::move(spare_.back());
-        spare_.pop_back();
+/// Where the mutex is taken, the file may grow by a block too many, and the block gets memory of its own.
+void Writer::begin_block() {
+    BlockPtr block;
+    if (std::unique_lock lock(mutex_, std::try_to_lock); lock) {
+        if (!in_preamble_ && rotation_due()) begin_next_file(lock);
+        if (!spare_.empty()) {
+            block = std::move(spare_.back());
+            spare_.pop_back();
+        }
     }
-    current_.raw.reserve(options_.block_bytes);
-    work_.notify_one();  // there is a deadline now
+    if (!block) block = std::make_unique<Block>();
+    block->raw.reserve(options_.block_bytes);
+    block->flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
+    block->unwritten = std::exchange(refused_, 0);
+    block->file = file_;
+    block->born = Clock::now();
+    current_ = std::move(block);
+    open_.store(current_.get(), std::memory_order_release);
+}
+
+void Writer::enqueue(BlockPtr block) {
+    queued_bytes_ += block->raw.size();
+    block->counted = block->file == file_ ? block->raw.size() - block->taken : 0;
+    queued_in_file_ += block->counted;
+    queue_.push_back(std::move(block));
+    work_.notify_one();
 }
 
 bool Writer::seal(bool even_if_full) {
-    const std::size_t bytes = current_.raw.size();
-    if (!even_if_full && queued_bytes_ + bytes > options_.queue_bytes) return false;
-    queued_bytes_ += bytes;
-    if (current_.file == file_) queued_in_file_ += bytes;
-    queue_.push_back(std::exchange(current_, Block{}));
-    work_.notify_one();
+    for (; !held_back_.empty(); held_back_.pop_front()) enqueue(std::move(held_back_.front()));
+    held_bytes_ = 0;
+    holds_back_ = false;
+    if (pending_unwritten_ > 0) {
+        refused_ += std::exchange(pending_unwritten_, 0);
+        gap_ = false;
+    }
+    if (!current_) return true;
+    if (!even_if_full && queued_bytes_ + current_->raw.size() > options_.queue_bytes) return false;
+    open_ = nullptr;
+    current_->queued = Clock::now();
+    enqueue(std::move(current_));
     return true;
+}
+
+/// Ends the current block, if there is one. False where it finds no room and goes on.
+bool Writer::hand_over(bool even_if_full) {
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (even_if_full) {
+        lock.lock();
+    } else if (!lock.try_lock()) {
+        if (!current_) return true;
+        if (held_bytes_ + current_->raw.size() > options_.queue_bytes / 4) return false;
+        held_bytes_ += current_->raw.size();
+        holds_back_ = true;
+        open_ = nullptr;
+        current_->queued = Clock::now();
+        held_back_.push_back(std::move(current_));
+        return true;
+    }
+    return seal(even_if_full);
 }
 
 /// False where the queue is full, or the record is none.
 bool Writer::make_room(const tt_head& record) {
     if (!sound(record.size, record.type, record.size)) return false;
-    if (current_.records == 0) return true;
+    if (!current_) return true;
     // After a gap a new block begins: its header says how wide the gap is.
-    if (pending_unwritten_ == 0 && current_.raw.size() + record.size <= options_.block_bytes) return true;
-    return seal(record.type == TT_END);
+    const bool gap = refused_ > 0 || gap_.load(std::memory_order_relaxed);
+    const bool fits = current_->raw.size() + record.size <= options_.block_bytes;
+    if (fits && !gap && current_->taken.load(std::memory_order_relaxed) == 0) return true;
+    return hand_over(record.type == TT_END);
 }
 
 void Writer::put(const tt_head& record) {
-    if (current_.records == 0) {
-        start_block();
-        current_.first_ns = current_.last_ns = record.time;
-    }
+    if (!current_) begin_block();
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(&record);
-    current_.raw.insert(current_.raw.end(), bytes, bytes + record.size);
-    ++current_.records;
-    current_.first_ns = std::min<std::uint64_t>(current_.first_ns, record.time);
-    current_.last_ns = std::max<std::uint64_t>(current_.last_ns, record.time);
+    std::vector<std::uint8_t>& raw = current_->raw;
+    raw.insert(raw.end(), bytes, bytes + record.size);
+    current_->published.store(raw.size(), std::memory_order_release);
 }
 
-/// Takes full blocks, and the open one when its time has come, and compresses them.
+/// The open block, when its time has come.
+const Writer::Block* Writer::old_block() const {
+    const Block* const open = open_.load(std::memory_order_acquire);
+    const bool old = open != nullptr && open->taken == 0 && Clock::now() >= open->born + options_.flush_after;
+    return old && !holds_back_ && open->published.load(std::memory_order_acquire) > 0 ? open : nullptr;
+}
+
+/// Takes full blocks, and what stands in the open one when its time has come, and compresses them.
 void Writer::run_sealing() {
     block_signals();
     std::unique_lock lock(mutex_);
     for (;;) {
-        if (queue_.empty()) {
-            if (current_.records > 0 && (closing_ || Clock::now() >= current_.born + options_.flush_after)) {
-                if (!seal(closing_)) {  // the disk takes nothing: the block goes on growing
-                    work_.wait_for(lock, options_.flush_after);
-                    continue;
-                }
-            } else if (closing_) {
-                break;
-            } else if (current_.records > 0) {
-                work_.wait_until(lock, current_.born + options_.flush_after);
-                continue;
-            } else {
-                work_.wait(lock);
-                continue;
+        if (!queue_.empty()) {
+            BlockPtr block = std::move(queue_.front());
+            queue_.pop_front();
+            lock.unlock();
+            const std::size_t bytes = block->raw.size();
+            std::optional<Result<Sealed>> sealed;
+            if (bytes > block->taken) sealed = seal_piece(*block, block->taken, bytes);
+            lock.lock();
+            queued_bytes_ -= bytes;
+            if (block->file == file_) queued_in_file_ -= block->counted;
+            if (sealed) keep(std::move(*sealed));
+            block->raw.clear();
+            block->published = block->taken = 0;
+            if (spare_.size() < 4) spare_.push_back(std::move(block));
+        } else if (closing_) {
+            break;
+        } else if (auto* const open = const_cast<Block*>(old_block()); open != nullptr) {
+            const bool room = queued_bytes_ + open->published <= options_.queue_bytes;
+            lock.unlock();
+            const std::size_t bytes = room ? open->published.load(std::memory_order_acquire) : 0;
+            std::optional<Result<Sealed>> sealed;
+            if (bytes > 0) sealed = seal_piece(*open, 0, bytes);
+            lock.lock();
+            if (sealed) {
+                open->taken = bytes;
+                keep(std::move(*sealed));
+            } else {  // the disk takes nothing: the block goes on growing
+                work_.wait_for(lock, options_.flush_after);
             }
-        }
-        Block block = std::move(queue_.front());
-        queue_.pop_front();
-        lock.unlock();
-        auto sealed = seal_block(block);
-        lock.lock();
-        queued_bytes_ -= block.raw.size();
-        if (block.file == file_) queued_in_file_ -= block.raw.size();
-        if (sealed) {
-            if (block.file == file_) sealed_in_file_ += sealed->bytes.size();
-            sealed_raw_ever_ += block.raw.size();
-            sealed_bytes_ever_ += sealed->bytes.size();
-            queued_bytes_ += sealed->bytes.size();
-            sealed_bytes_ += sealed->bytes.size();
-            sealed_.push_back(std::move(*sealed));
-            if (sealed_.size() == 1 || write_is_due()) write_work_.notify_one();
         } else {
-            stats_.unwritten += block.records;
-            if (!error_) error_ = sealed.error();
+            work_.wait_for(lock, options_.flush_after / 4);  // nobody tells of a new block
         }
-        block.raw.clear();
-        if (spare_.size() < 4) spare_.push_back(std::move(block.raw));
     }
     sealing_over_ = true;
     write_work_.notify_one();
 }
 
-/// Where a file begins with it, the old one ends with a block that says that it is whole.
-Result<Writer::Sealed> Writer::seal_block(const Block& block) try {
+void Writer::keep(Result<Sealed> sealed) {
+    if (!sealed) {
+        fail_with(sealed.error());
+        return;
+    }
+    if (sealed->file == file_) sealed_in_file_ += sealed->bytes.size();
+    sealed_raw_ever_ += sealed->raw_bytes;
+    sealed_bytes_ever_ += sealed->bytes.size();
+    queued_bytes_ += sealed->bytes.size();
+    sealed_bytes_ += sealed->bytes.size();
+    sealed_.push_back(std::move(*sealed));
+    if (sealed_.size() == 1 || write_is_due()) write_work_.notify_one();
+}
+
+/// Bytes from..to of a block. Where a file begins with it, the old one ends with a block that says that it is whole.
+Result<Writer::Sealed> Writer::seal_piece(const Block& block, std::size_t from, std::size_t to) try {
     const auto copy = [](std::span<const std::uint8_t> bytes) { return std::vector(bytes.begin(), bytes.end()); };
+    const std::span<const std::uint8_t> piece(block.raw.data() + from, to - from);
+    BlockHeader header;
+    header.flags = block.flags;
+    header.run = run_;
+    header.first_ns = ~std::uint64_t{0};
+    header.unwritten = from == 0 ? block.unwritten : 0;
+    for (std::size_t at = 0; at < piece.size();) {
+        tt_head head;
+        std::memcpy(&head, piece.data() + at, sizeof head);
+        header.first_ns = std::min<std::uint64_t>(header.first_ns, head.time);
+        header.last_ns = std::max<std::uint64_t>(header.last_ns, head.time);
+        ++header.records;
+        at += head.size;
+    }
     Sealed sealed;
     if (block.file != sealed_file_) {
         BlockHeader last;
         last.flags = BLOCK_CONTINUED;
         last.run = run_;
         last.sequence = sequence_++;
-        last.first_ns = last.last_ns = block.first_ns;
+        last.first_ns = last.last_ns = header.first_ns;
         sealed.ending = copy(sealer_.seal({}, last));
         sealed_file_ = block.file;
     }
-    BlockHeader header;
-    header.flags = block.flags;
-    header.records = block.records;
-    header.run = run_;
     header.sequence = sequence_++;
-    header.first_ns = block.first_ns;
-    header.last_ns = block.last_ns;
-    header.unwritten = block.unwritten;
-    sealed.bytes = copy(sealer_.seal(block.raw, header));
-    sealed.raw_bytes = block.raw.size();
+    sealed.bytes = copy(sealer_.seal(piece, header));
+    sealed.raw_bytes = piece.size();
     sealed.sequence = header.sequence;
-    sealed.records = block.records;
+    sealed.records = header.records;
     sealed.file = block.file;
     sealed.born = block.born;
     return sealed;
@@ -313,7 +373,7 @@ void Writer::run_syncs() {
         const auto delay = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - syncing_since_);
         stats_.worst_delay = std::max(stats_.worst_delay, delay);
         if (delay > PROMISED_DELAY) ++stats_.late_blocks;
-        if (!done && !error_) error_ = done.error();
+        if (!done) fail_with(done.error());
         syncing_.reset();
         write_work_.notify_one();
     }
@@ -330,25 +390,33 @@ void Writer::finish(const Sealed& block, const Result<bool>& written) {
     } else {
         stats_.unwritten += block.records;
         pending_unwritten_ += block.records;
+        gap_ = true;
     }
     written_file_ = open_file_;
     written_bytes_ = sink_.bytes();
     stats_.files = open_file_ + 1;
     stats_.dropped_files = sink_.dropped();
     file_limit_ = sink_.file_bytes();
-    if (!written && !error_) error_ = written.error();
+    if (!written) fail_with(written.error());
     if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
 }
 
-Result<void> Writer::check() const {
+void Writer::fail_with(const Error& error) {
+    if (!error_) error_ = error;
+    failed_ = true;
+}
+
+Result<void> Writer::check() {
+    if (!held_back_.empty()) (void)hand_over(false);
+    if (!failed_) return {};
     const std::lock_guard lock(mutex_);
-    if (error_) return tl::unexpected(*error_);
-    return {};
+    return tl::unexpected(*error_);
 }
 
 Result<void> Writer::close() {
     {
         const std::lock_guard lock(mutex_);
+        seal(true);
         closing_ = true;
         work_.notify_one();
     }
@@ -359,21 +427,32 @@ Result<void> Writer::close() {
 
 WriterStats Writer::stats() const {
     const std::lock_guard lock(mutex_);
-    return stats_;
+    WriterStats out = stats_;
+    out.unwritten += refused_ever_;
+    return out;
+}
+
+bool Writer::is_starved() const {
+    const auto waits = [](const std::deque<BlockPtr>& blocks) {
+        return !blocks.empty() && Clock::now() >= blocks.front()->queued + STARVED_AFTER;
+    };
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return waits(held_back_) || (lock && waits(queue_));
 }
 
 std::optional<std::string> Writer::take_warning() {
-    const std::lock_guard lock(mutex_);
-    if (error_) return std::nullopt;  // the run ends with it
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock || error_) return std::nullopt;  // soon; the run ends with it
+    const std::uint64_t unwritten = stats_.unwritten + refused_ever_;
     const auto worse = [](std::uint64_t now, std::uint64_t& warned) {
         if (now == 0 || now < warned * 10) return false;
         warned = now;
         return true;
     };
-    if (worse(stats_.unwritten, warned_unwritten_)) {
-        return std::to_string(stats_.unwritten) +
-               " records could not be written: the disk is slower than the events; record to a faster one, "
-               "or filter";
+    if (worse(unwritten, warned_unwritten_)) {
+        return std::to_string(unwritten) +
+               " records could not be written: the disk or the processors are slower than the events; record to a "
+               "faster disk, or filter";
     }
     if (worse(stats_.late_blocks, warned_late_)) {
         return "the recording is behind, by a slow disk or for want of processor time: what happened reached the disk "

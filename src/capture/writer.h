@@ -4,6 +4,7 @@
 // to the process, each whole block in the file stays readable.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -58,7 +59,8 @@ struct WriterStats {
     std::chrono::milliseconds worst_delay{0};  // from a block's first record until it was on the disk
 };
 
-/// append(), close() and what they call belong to one thread; check(), stats() and take_warning() to any.
+/// All but stats() belongs to one thread, and none of it but close() waits: not for the disk, nor for a thread of ours that holds
+/// the lock and gets no processor.
 class Writer {
 public:
     /// Creates the file and starts the thread.
@@ -71,12 +73,15 @@ public:
     Result<void> append(const tt_head& record);
 
     /// The error that append() would return: for a loop that is idle.
-    Result<void> check() const;
+    Result<void> check();
 
     /// Waits until all is on the disk. The last record before it should be TT_END.
     Result<void> close();
 
     WriterStats stats() const;
+
+    /// Whether records wait to be compressed for want of processor time.
+    bool is_starved() const;
 
     /// A line for stderr when the recording is behind or records could not be written; each is told once, and again
     /// when it has got ten times worse.
@@ -84,15 +89,20 @@ public:
 
 private:
     using Clock = std::chrono::steady_clock;
+    /// Records on their way to be compressed. The owner fills it; the sealing thread takes from it what gets old, and alone
+    /// gives it back: so it may read what is published at any time.
     struct Block {
-        std::vector<std::uint8_t> raw;
-        std::uint32_t records = 0;
+        std::vector<std::uint8_t> raw;  // never grows beyond what was reserved
         std::uint8_t flags = 0;
-        std::uint64_t first_ns = 0, last_ns = 0;
         std::uint64_t unwritten = 0;
         std::uint64_t file = 0;  // which of the run's files it belongs to
         Clock::time_point born;
+        Clock::time_point queued;
+        std::atomic<std::size_t> published = 0;  // bytes of raw; by the owner
+        std::atomic<std::size_t> taken = 0;      // of these, sealed before it was full; by the sealing thread
+        std::size_t counted = 0;                 // in queued_in_file_
     };
+    using BlockPtr = std::unique_ptr<Block>;
     /// A block as it stands in the file.
     struct Sealed {
         std::vector<std::uint8_t> ending;  // of the file before, where a file begins with this block
@@ -105,20 +115,27 @@ private:
     };
 
     explicit Writer(WriterOptions options);
-    // All of these with mutex_ held.
+    // The owner's, without mutex_.
+    bool make_room(const tt_head& record);
+    bool hand_over(bool even_if_full);
+    void begin_block();
+    void put(const tt_head& record);
+    // The owner's, with mutex_ held.
     bool rotation_due() const;
     void begin_next_file(std::unique_lock<std::mutex>& lock);
-    void start_block();
     bool seal(bool even_if_full);
-    bool make_room(const tt_head& record);
-    void put(const tt_head& record);
+    void enqueue(BlockPtr block);
+    // The threads', with mutex_ held.
     void begin_sync();
     void finish(const Sealed& block, const Result<bool>& written);
+    void fail_with(const Error& error);
     bool write_is_due() const;
     bool sync_is_due() const;
     // The threads, and what they do without mutex_.
     void run_sealing();
-    Result<Sealed> seal_block(const Block& block);
+    const Block* old_block() const;
+    Result<Sealed> seal_piece(const Block& block, std::size_t from, std::size_t to);
+    void keep(Result<Sealed> sealed);
     void run_writing();
     void write_sealed(std::unique_lock<std::mutex>& lock);
     Result<bool> write(const Sealed& block);
@@ -133,6 +150,17 @@ private:
     const std::uint64_t run_;                          // the recording's number
     std::optional<Clock::time_point> unsynced_since_;  // the writing thread's
 
+    BlockPtr current_;                // the owner's
+    std::deque<BlockPtr> held_back_;  // the owner's: whole blocks that found the mutex taken
+    std::size_t held_bytes_ = 0;      // of these
+    std::uint64_t refused_ = 0;       // the owner's: records without room, or not written, that no block tells of yet
+    bool in_preamble_ = false;        // the owner's
+    std::atomic<Block*> open_ = nullptr;           // current_, for the sealing thread
+    std::atomic<bool> holds_back_ = false;         // held_back_ is not empty: what is in it goes before open_
+    std::atomic<std::uint64_t> refused_ever_ = 0;  // records without room
+    std::atomic<bool> failed_ = false;             // error_ is set
+    std::atomic<bool> gap_ = false;                // pending_unwritten_ is not 0
+
     mutable std::mutex mutex_;
     std::condition_variable work_;
     std::condition_variable write_work_;
@@ -143,10 +171,9 @@ private:
     std::optional<FileSink::Sync> syncing_;  // under way
     Clock::time_point syncing_since_;        // what it puts on the disk was born then
     bool writing_over_ = false;
-    std::deque<Block> queue_;
-    Block current_;
-    std::vector<std::vector<std::uint8_t>> spare_;
-    std::uint64_t file_ = 0;            // that current_ belongs to
+    std::deque<BlockPtr> queue_;
+    std::vector<BlockPtr> spare_;
+    std::uint64_t file_ = 0;            // that the next block belongs to; only the owner changes it
     std::uint64_t file_limit_ = 0;      // file_bytes, or less after a ring started over
     std::uint64_t written_file_ = 0;    // the sink's
     std::uint64_t written_bytes_ = 0;   // in the sink's file
@@ -154,9 +181,8 @@ private:
     std::uint64_t queued_in_file_ = 0;  // bytes of records of file_ that are to be compressed
     std::uint64_t sealed_in_file_ = 0;  // bytes of blocks of file_, written or waiting for it
     std::uint64_t sealed_bytes_ever_ = 0, sealed_raw_ever_ = 0;  // of all blocks so far, and of their records
-    std::uint64_t pending_unwritten_ = 0;
-    bool in_preamble_ = false;
-    bool begin_wanted_ = false;  // the sink lost its file
+    std::uint64_t pending_unwritten_ = 0;  // records of blocks that were not written, which no block tells of yet
+    bool begin_wanted_ = false;            // the sink lost its file
     bool closing_ = false;
     std::optional<Error> error_;
     WriterStats stats_;

@@ -2,6 +2,7 @@
 // The disk is full or slow, the recording comes out of a pipe or is long.
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -244,6 +245,62 @@ TEST(SlowDisk, BlocksAreWrittenWhileItIsAskedForSafety) {
     EXPECT_GT((*writer)->stats().file_bytes, std::uint64_t{3} << 20);
     EXPECT_GT((*writer)->stats().late_blocks, 0u);
     EXPECT_TRUE(read({folder / "f"}).completeness.whole());
+}
+
+/// One processor for the owner and its writer, and the owner takes it.
+class OneProcessor {
+public:
+    OneProcessor() {
+        ::sched_getaffinity(0, sizeof before_, &before_);
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(::sched_getcpu(), &one);
+        ::sched_setaffinity(0, sizeof one, &one);
+    }
+    ~OneProcessor() {
+        give();
+        ::sched_setaffinity(0, sizeof before_, &before_);
+    }
+    bool take() const { return set(SCHED_FIFO, 1); }
+    void give() const { set(SCHED_OTHER, 0); }
+
+private:
+    static bool set(int policy, int priority) {
+        sched_param wanted{};
+        wanted.sched_priority = priority;
+        return ::sched_setscheduler(0, policy, &wanted) == 0;
+    }
+    cpu_set_t before_{};
+};
+
+TEST(Starved, TheOwnerIsNotHeldUpAndNothingIsLost) {
+    const Folder folder;
+    const OneProcessor processor;
+    auto writer = Writer::open({.path = folder / "f"});
+    ASSERT_TRUE(writer);
+    if (!processor.take()) GTEST_SKIP() << "needs CAP_SYS_NICE, to take a processor: " << std::strerror(errno);
+    Traffic traffic({});
+    std::uint64_t appended = 0;
+    const auto start = std::chrono::steady_clock::now();
+    for (auto now = start; now < start + std::chrono::milliseconds(700);) {
+        traffic.transitions(100, [&](const tt_head& record) {
+            ++appended;
+            ASSERT_TRUE((*writer)->append(record));
+        });
+        ASSERT_TRUE((*writer)->check());
+        const auto next = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+        while ((now = std::chrono::steady_clock::now()) < next) continue;
+    }
+    EXPECT_TRUE((*writer)->is_starved());
+    processor.give();
+    for (int i = 0; i < 1000 && (*writer)->is_starved(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_FALSE((*writer)->is_starved());
+    ASSERT_TRUE((*writer)->append(Traffic::end(traffic.now())));
+    EXPECT_TRUE((*writer)->close());
+    EXPECT_EQ((*writer)->stats().unwritten, 0u);
+    const Read back = read({folder / "f"});
+    EXPECT_TRUE(back.completeness.whole());
+    EXPECT_EQ(back.records.size(), appended + 1);
 }
 
 TEST(Pipe, ARecordingCanBeReadFromOne) {
