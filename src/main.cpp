@@ -18,6 +18,7 @@
 #include "capture/reader.h"
 #include "cli.h"
 #include "collect/live_source.h"
+#include "collect/priority.h"
 #include "export/run.h"
 #include "pipeline.h"
 #include "recorder.h"
@@ -144,6 +145,10 @@ private:
             if (const auto warning = recorder_->take_warning()) {
                 say(*warning);
             }
+            if (!hurried_ && recorder_->is_starved()) {
+                hurried_ = true;
+                collect::take_real_time_priority();
+            }
             if (recorder_->take_snapshot_wish()) {
                 source_.request_snapshot(TT_SNAP_SOCKETS | TT_SNAP_HOLDERS);
             }
@@ -171,6 +176,7 @@ private:
     std::size_t told_ = 0;
     bool ready_ = false;
     bool stopped_ = false;
+    bool hurried_ = false;  // the recorder's threads were too slow at ordinary priority
 };
 
 /// A run of which the first failure is the exit status and the line on stderr.

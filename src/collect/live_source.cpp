@@ -17,6 +17,7 @@
 #include "collect/hooks.h"
 #include "collect/load.h"
 #include "collect/log_reader.h"
+#include "collect/priority.h"
 #include "collect/snapshot.h"
 
 namespace tcptrail::collect {
@@ -28,7 +29,8 @@ constexpr std::uint64_t shortest_pause = 1 * ms;
 constexpr std::uint64_t tick_after = 100 * ms;
 constexpr std::uint64_t misses_every = 100 * ms;
 constexpr std::uint64_t resync_every = 1000 * ms;
-constexpr std::size_t drain_at_most = 1 << 16;  // records, so that a flood does not keep poll() from returning
+constexpr std::uint64_t starved_after = 100 * ms;  // woken so much later than asked for
+constexpr std::size_t drain_at_most = 1 << 16;     // records, so that a flood does not keep poll() from returning
 
 /// clock - CLOCK_MONOTONIC in ns, from the quickest of a few pairs of reads.
 std::uint64_t offset_ns(clockid_t clock) {
@@ -61,7 +63,8 @@ struct LiveSource::State {
     std::atomic<std::uint32_t> requested = TT_SNAP_FIRST;
     bool ended = false;
     bool ready = false;
-    bool noted = false;  // what the snapshots cannot see
+    bool noted = false;             // what the snapshots cannot see
+    std::string real_time_refused;  // why, until it is told
 
     std::uint64_t last_handed = 0;  // ns: when a record was last handed over
     std::uint64_t next_drain = 0;
@@ -179,6 +182,15 @@ struct LiveSource::State {
         return Poll::end;
     }
 
+    /// Once, and not before it puts anything in danger.
+    void note_waking(std::uint64_t late, const Drained& found) {
+        if (real_time_refused.empty() || late < starved_after || found.fullest < logs->log_bytes() / 4) return;
+        loaded.hooks.notes.push_back("this machine is so busy that the reader was woken " + std::to_string(late / ms) +
+                                     " ms late, and real-time priority is refused (" + real_time_refused +
+                                     "): more may be lost");
+        real_time_refused.clear();
+    }
+
     void request_report(std::uint64_t time) {
         const auto every = static_cast<std::uint64_t>(options.report_every.count());
         if (every == 0 || time < next_report) return;
@@ -217,6 +229,7 @@ Result<std::unique_ptr<LiveSource>> LiveSource::open(const Options& options) {
     state->misses_at_start = main_program_misses(state->loaded);
     state->others_missed = state->others_told = state->others_missed_at_start = other_program_misses(state->loaded);
     state->caught_at_start = state->logs->counts().caught;
+    state->real_time_refused = take_real_time_priority();
     State::set(state->shared().addresses, 1);
     State::set(state->shared().enabled, 1);
     return std::unique_ptr<LiveSource>(new LiveSource(std::move(state)));
@@ -246,12 +259,15 @@ Result<Poll> LiveSource::poll(std::chrono::milliseconds max_wait, const RecordHa
             return Poll::more;
         }
         const std::uint64_t sleep_to = std::min(state.next_drain, until);
+        std::uint64_t late = 0;
         if (sleep_to > now) {
             std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_to - now));
+            late = monotonic_ns() - sleep_to;
             if (state.stopping) continue;
         }
         const Drained done = state.logs->drain(
             drain_at_most, [&](const tt_head& record) { state.deliver(record, handler); }, state.soon);
+        state.note_waking(late, done);
         now = monotonic_ns();
         state.next_drain = done.records >= drain_at_most ? now : now + state.pause(done);
         state.check_counters(now, handler);

@@ -2,11 +2,16 @@
 // A reader that is stopped, with room for some eighty records: what is lost is counted exactly, the connections that it
 // touched say so, and what comes afterwards is whole.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <map>
+#include <regex>
 
 #include "compare.h"
+#include "privileges.h"
 #include "scene.h"
 #include "stage.h"
 
@@ -149,6 +154,65 @@ TEST(Overload, IsCountedExactlyAndEnds) {
     EXPECT_GE(end.at("incomplete_connections").get<long>(), touched_rows) << end;
     const Differences differences = compare_connection_rows(after, rows_after, bounds);
     EXPECT_TRUE(differences.empty()) << first_of(differences) << "\nstderr:\n" << output.err;
+}
+
+namespace {
+
+/// By name of the thread's file in /proc: SCHED_OTHER, SCHED_RR.
+std::map<pid_t, int> policies_of(const Tracer& tracer) {
+    std::map<pid_t, int> policies;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(tracer.pid()) + "/task")) {
+        const pid_t tid = std::stoi(task.path().filename());
+        policies[tid] = sched_getscheduler(tid) & ~SCHED_RESET_ON_FORK;
+    }
+    return policies;
+}
+
+}  // namespace
+
+/// The one thread that must not wait for a processor is the reader; the recorder's get theirs as everybody does.
+TEST(Overload, TheReaderRunsAtRealTimePriority) {
+    REQUIRE_TRACING();
+    Arena arena;
+    const std::string file = "/tmp/tt-overload-" + std::to_string(getpid());
+    Tracer tracer;
+    tracer.start({"record", "-w", file, "--netns", std::to_string(arena.inode())});
+    tracer.await_tracing();
+    const std::map<pid_t, int> policies = policies_of(tracer);
+    EXPECT_EQ(policies.size(), 4U);
+    for (const auto& [tid, policy] : policies) {
+        EXPECT_EQ(policy, tid == tracer.pid() ? SCHED_RR : SCHED_OTHER) << tid;
+    }
+    const Output output = tracer.stop();
+    unlink(file.c_str());
+    EXPECT_EQ(output.status, 0) << output.err;
+    EXPECT_EQ(output.err_lines().size(), 1U) << output.err;
+}
+
+TEST(Overload, WithoutThatPriorityALateReaderSaysSoOnce) {
+    REQUIRE_TRACING();
+    Arena arena;
+    Tracer tracer;
+    tracer.start({"life", "--json", "--buffer", "4k", "--netns", std::to_string(arena.inode())}, drop_sys_nice);
+    tracer.await_tracing();
+    EXPECT_EQ(policies_of(tracer), (std::map<pid_t, int>{{tracer.pid(), SCHED_OTHER}}));
+    sleep_ms(300);
+    EXPECT_EQ(tracer.err_so_far(), "tcptrail: tracing\n");
+    for (int round = 0; round < 2; ++round) {
+        tracer.send(SIGSTOP);
+        client_closes_first(
+            arena, [] {}, 200);
+        sleep_ms(300);
+        tracer.send(SIGCONT);
+        sleep_ms(300);
+    }
+    const Output output = tracer.stop();
+    EXPECT_EQ(output.status, 0) << output.err;
+    const std::regex late(
+        "tcptrail: this machine is so busy that the reader was woken [0-9]{3,4} ms late, and real-time priority is "
+        "refused \\(Operation not permitted\\): more may be lost");
+    ASSERT_EQ(output.err_lines().size(), 2U) << output.err;
+    EXPECT_TRUE(std::regex_match(output.err_lines()[1], late)) << output.err;
 }
 
 }  // namespace tcptrail::live

@@ -47,6 +47,12 @@ void become_nobody() {
     }
 }
 
+void drop_sys_nice() {
+    if (prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0) != 0) {
+        raise("drop CAP_SYS_NICE");
+    }
+}
+
 void keep_bpf_as_root() {
     drop_bounding_but_bpf();
     set_bpf_caps();

@@ -10,6 +10,8 @@ constexpr unsigned kNobody = 65534;
 
 /// uid and gid of nobody, no capabilities.
 void become_nobody();
+/// Root, but for the right to a better priority.
+void drop_sys_nice();
 /// Root with a bounding set of CAP_BPF and CAP_PERFMON.
 void keep_bpf_as_root();
 /// Nobody with CAP_BPF and CAP_PERFMON, ambient.
