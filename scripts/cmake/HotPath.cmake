@@ -1,4 +1,4 @@
-# What each record passes through is optimised as one at the link of the program: a tenth of its time, for some seconds of linking.
+# What each record passes through is optimised as one at the link of the program: a twentieth of its time, for three seconds of linking.
 #
 #   tcptrail_hot_path(<source>...)     in the folder that compiles them
 #   tcptrail_link_hot_path(<target>)   the program; all else (tests) links the same objects as usual

@@ -68,7 +68,7 @@ Result<void> Writer::append(const tt_head& record) {
     if (failed_.load(std::memory_order_relaxed)) return check();
     if (!make_room(record)) {
         ++refused_;
-        refused_ever_.fetch_add(1, std::memory_order_relaxed);
+        unwritten_.fetch_add(1, std::memory_order_relaxed);
         return {};
     }
     put(record);
@@ -119,6 +119,12 @@ void Writer::begin_block() {
     open_.store(current_.get(), std::memory_order_release);
 }
 
+Writer::BlockPtr Writer::end_block() {
+    open_ = nullptr;
+    current_->queued = Clock::now();
+    return std::move(current_);
+}
+
 void Writer::enqueue(BlockPtr block) {
     queued_bytes_ += block->raw.size();
     block->counted = block->file == file_ ? block->raw.size() - block->taken : 0;
@@ -131,15 +137,10 @@ bool Writer::seal(bool even_if_full) {
     for (; !held_back_.empty(); held_back_.pop_front()) enqueue(std::move(held_back_.front()));
     held_bytes_ = 0;
     holds_back_ = false;
-    if (pending_unwritten_ > 0) {
-        refused_ += std::exchange(pending_unwritten_, 0);
-        gap_ = false;
-    }
+    refused_ += pending_unwritten_.exchange(0);
     if (!current_) return true;
-    if (!even_if_full && queued_bytes_ + current_->raw.size() > options_.queue_bytes) return false;
-    open_ = nullptr;
-    current_->queued = Clock::now();
-    enqueue(std::move(current_));
+    if (!even_if_full && !has_room(current_->raw.size())) return false;
+    enqueue(end_block());
     return true;
 }
 
@@ -153,9 +154,7 @@ bool Writer::hand_over(bool even_if_full) {
         if (held_bytes_ + current_->raw.size() > options_.queue_bytes / 4) return false;
         held_bytes_ += current_->raw.size();
         holds_back_ = true;
-        open_ = nullptr;
-        current_->queued = Clock::now();
-        held_back_.push_back(std::move(current_));
+        held_back_.push_back(end_block());
         return true;
     }
     return seal(even_if_full);
@@ -166,7 +165,7 @@ bool Writer::make_room(const tt_head& record) {
     if (!sound(record.size, record.type, record.size)) return false;
     if (!current_) return true;
     // After a gap a new block begins: its header says how wide the gap is.
-    const bool gap = refused_ > 0 || gap_.load(std::memory_order_relaxed);
+    const bool gap = refused_ > 0 || pending_unwritten_.load(std::memory_order_relaxed) > 0;
     const bool fits = current_->raw.size() + record.size <= options_.block_bytes;
     if (fits && !gap && current_->taken.load(std::memory_order_relaxed) == 0) return true;
     return hand_over(record.type == TT_END);
@@ -181,8 +180,8 @@ void Writer::put(const tt_head& record) {
 }
 
 /// The open block, when its time has come.
-const Writer::Block* Writer::old_block() const {
-    const Block* const open = open_.load(std::memory_order_acquire);
+Writer::Block* Writer::old_block() const {
+    Block* const open = open_.load(std::memory_order_acquire);
     const bool old = open != nullptr && open->taken == 0 && Clock::now() >= open->born + options_.flush_after;
     return old && !holds_back_ && open->published.load(std::memory_order_acquire) > 0 ? open : nullptr;
 }
@@ -195,32 +194,18 @@ void Writer::run_sealing() {
         if (!queue_.empty()) {
             BlockPtr block = std::move(queue_.front());
             queue_.pop_front();
-            lock.unlock();
-            const std::size_t bytes = block->raw.size();
-            std::optional<Result<Sealed>> sealed;
-            if (bytes > block->taken) sealed = seal_piece(*block, block->taken, bytes);
-            lock.lock();
-            queued_bytes_ -= bytes;
+            seal_piece(lock, *block, block->taken, block->raw.size());
+            queued_bytes_ -= block->raw.size();
             if (block->file == file_) queued_in_file_ -= block->counted;
-            if (sealed) keep(std::move(*sealed));
             block->raw.clear();
             block->published = block->taken = 0;
             if (spare_.size() < 4) spare_.push_back(std::move(block));
         } else if (closing_) {
             break;
-        } else if (auto* const open = const_cast<Block*>(old_block()); open != nullptr) {
-            const bool room = queued_bytes_ + open->published <= options_.queue_bytes;
-            lock.unlock();
-            const std::size_t bytes = room ? open->published.load(std::memory_order_acquire) : 0;
-            std::optional<Result<Sealed>> sealed;
-            if (bytes > 0) sealed = seal_piece(*open, 0, bytes);
-            lock.lock();
-            if (sealed) {
-                open->taken = bytes;
-                keep(std::move(*sealed));
-            } else {  // the disk takes nothing: the block goes on growing
-                work_.wait_for(lock, options_.flush_after);
-            }
+        } else if (Block* const open = old_block(); open != nullptr && has_room(open->published)) {
+            const std::size_t bytes = open->published.load(std::memory_order_acquire);
+            seal_piece(lock, *open, 0, bytes);
+            open->taken = bytes;
         } else {
             work_.wait_for(lock, options_.flush_after / 4);  // nobody tells of a new block
         }
@@ -229,23 +214,10 @@ void Writer::run_sealing() {
     write_work_.notify_one();
 }
 
-void Writer::keep(Result<Sealed> sealed) {
-    if (!sealed) {
-        fail_with(sealed.error());
-        return;
-    }
-    if (sealed->file == file_) sealed_in_file_ += sealed->bytes.size();
-    sealed_raw_ever_ += sealed->raw_bytes;
-    sealed_bytes_ever_ += sealed->bytes.size();
-    queued_bytes_ += sealed->bytes.size();
-    sealed_bytes_ += sealed->bytes.size();
-    sealed_.push_back(std::move(*sealed));
-    if (sealed_.size() == 1 || write_is_due()) write_work_.notify_one();
-}
-
-/// Bytes from..to of a block. Where a file begins with it, the old one ends with a block that says that it is whole.
-Result<Writer::Sealed> Writer::seal_piece(const Block& block, std::size_t from, std::size_t to) try {
-    const auto copy = [](std::span<const std::uint8_t> bytes) { return std::vector(bytes.begin(), bytes.end()); };
+/// Bytes from..to of a block, if there are any; `lock` is held before and after.
+void Writer::seal_piece(std::unique_lock<std::mutex>& lock, const Block& block, std::size_t from, std::size_t to) {
+    if (from == to) return;
+    lock.unlock();
     const std::span<const std::uint8_t> piece(block.raw.data() + from, to - from);
     BlockHeader header;
     header.flags = block.flags;
@@ -260,6 +232,26 @@ Result<Writer::Sealed> Writer::seal_piece(const Block& block, std::size_t from, 
         ++header.records;
         at += head.size;
     }
+    auto sealed = compress(piece, header, block);
+    lock.lock();
+    if (!sealed) {
+        unwritten_ += header.records;
+        fail_with(sealed.error());
+        return;
+    }
+    if (sealed->file == file_) sealed_in_file_ += sealed->bytes.size();
+    sealed_raw_ever_ += sealed->raw_bytes;
+    sealed_bytes_ever_ += sealed->bytes.size();
+    queued_bytes_ += sealed->bytes.size();
+    sealed_bytes_ += sealed->bytes.size();
+    sealed_.push_back(std::move(*sealed));
+    if (sealed_.size() == 1 || write_is_due()) write_work_.notify_one();
+}
+
+/// Where a file begins with it, the old one ends with a block that says that it is whole.
+Result<Writer::Sealed> Writer::compress(std::span<const std::uint8_t> records, BlockHeader header,
+                                        const Block& block) try {
+    const auto copy = [](std::span<const std::uint8_t> bytes) { return std::vector(bytes.begin(), bytes.end()); };
     Sealed sealed;
     if (block.file != sealed_file_) {
         BlockHeader last;
@@ -271,8 +263,8 @@ Result<Writer::Sealed> Writer::seal_piece(const Block& block, std::size_t from, 
         sealed_file_ = block.file;
     }
     header.sequence = sequence_++;
-    sealed.bytes = copy(sealer_.seal(piece, header));
-    sealed.raw_bytes = piece.size();
+    sealed.bytes = copy(sealer_.seal(records, header));
+    sealed.raw_bytes = records.size();
     sealed.sequence = header.sequence;
     sealed.records = header.records;
     sealed.file = block.file;
@@ -388,9 +380,8 @@ void Writer::finish(const Sealed& block, const Result<bool>& written) {
         ++stats_.blocks;
         stats_.file_bytes += open_file_ == written_file_ ? sink_.bytes() - written_bytes_ : sink_.bytes();
     } else {
-        stats_.unwritten += block.records;
+        unwritten_ += block.records;
         pending_unwritten_ += block.records;
-        gap_ = true;
     }
     written_file_ = open_file_;
     written_bytes_ = sink_.bytes();
@@ -428,7 +419,7 @@ Result<void> Writer::close() {
 WriterStats Writer::stats() const {
     const std::lock_guard lock(mutex_);
     WriterStats out = stats_;
-    out.unwritten += refused_ever_;
+    out.unwritten = unwritten_;
     return out;
 }
 
@@ -443,7 +434,7 @@ bool Writer::is_starved() const {
 std::optional<std::string> Writer::take_warning() {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock || error_) return std::nullopt;  // soon; the run ends with it
-    const std::uint64_t unwritten = stats_.unwritten + refused_ever_;
+    const std::uint64_t unwritten = unwritten_;
     const auto worse = [](std::uint64_t now, std::uint64_t& warned) {
         if (now == 0 || now < warned * 10) return false;
         warned = now;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording: append() copies a record and returns. One thread makes blocks of them and compresses these, one
+// Writes a recording: append() copies a record into a block and returns. One thread compresses the blocks, one
 // writes them, one fdatasyncs: a disk may take seconds for that, and what waits for it is small by then. Whatever happens
 // to the process, each whole block in the file stays readable.
 #pragma once
@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -119,12 +120,14 @@ private:
     bool make_room(const tt_head& record);
     bool hand_over(bool even_if_full);
     void begin_block();
+    BlockPtr end_block();
     void put(const tt_head& record);
     // The owner's, with mutex_ held.
     bool rotation_due() const;
     void begin_next_file(std::unique_lock<std::mutex>& lock);
     bool seal(bool even_if_full);
     void enqueue(BlockPtr block);
+    bool has_room(std::size_t bytes) const { return queued_bytes_ + bytes <= options_.queue_bytes; }
     // The threads', with mutex_ held.
     void begin_sync();
     void finish(const Sealed& block, const Result<bool>& written);
@@ -133,9 +136,9 @@ private:
     bool sync_is_due() const;
     // The threads, and what they do without mutex_.
     void run_sealing();
-    const Block* old_block() const;
-    Result<Sealed> seal_piece(const Block& block, std::size_t from, std::size_t to);
-    void keep(Result<Sealed> sealed);
+    Block* old_block() const;
+    void seal_piece(std::unique_lock<std::mutex>& lock, const Block& block, std::size_t from, std::size_t to);
+    Result<Sealed> compress(std::span<const std::uint8_t> records, BlockHeader header, const Block& block);
     void run_writing();
     void write_sealed(std::unique_lock<std::mutex>& lock);
     Result<bool> write(const Sealed& block);
@@ -155,11 +158,12 @@ private:
     std::size_t held_bytes_ = 0;      // of these
     std::uint64_t refused_ = 0;       // the owner's: records without room, or not written, that no block tells of yet
     bool in_preamble_ = false;        // the owner's
-    std::atomic<Block*> open_ = nullptr;           // current_, for the sealing thread
-    std::atomic<bool> holds_back_ = false;         // held_back_ is not empty: what is in it goes before open_
-    std::atomic<std::uint64_t> refused_ever_ = 0;  // records without room
-    std::atomic<bool> failed_ = false;             // error_ is set
-    std::atomic<bool> gap_ = false;                // pending_unwritten_ is not 0
+    std::atomic<Block*> open_ = nullptr;        // current_, for the sealing thread
+    std::atomic<bool> holds_back_ = false;      // held_back_ is not empty: what is in it goes before open_
+    std::atomic<std::uint64_t> unwritten_ = 0;  // records, of the whole run
+    std::atomic<bool> failed_ = false;          // error_ is set
+    // Records of blocks that were not written, which no block tells of yet.
+    std::atomic<std::uint64_t> pending_unwritten_ = 0;
 
     mutable std::mutex mutex_;
     std::condition_variable work_;
@@ -181,8 +185,7 @@ private:
     std::uint64_t queued_in_file_ = 0;  // bytes of records of file_ that are to be compressed
     std::uint64_t sealed_in_file_ = 0;  // bytes of blocks of file_, written or waiting for it
     std::uint64_t sealed_bytes_ever_ = 0, sealed_raw_ever_ = 0;  // of all blocks so far, and of their records
-    std::uint64_t pending_unwritten_ = 0;  // records of blocks that were not written, which no block tells of yet
-    bool begin_wanted_ = false;            // the sink lost its file
+    bool begin_wanted_ = false;                                  // the sink lost its file
     bool closing_ = false;
     std::optional<Error> error_;
     WriterStats stats_;

@@ -8,8 +8,8 @@
 
 namespace tcptrail::collect {
 
-/// SCHED_RR, the lowest of its priorities, for every thread that there is now, not for later ones; it ends with the process. Empty, or why the kernel
-/// refuses: no CAP_SYS_NICE and no RLIMIT_RTPRIO, or a cgroup without a share of real time.
+/// SCHED_RR, the lowest of its priorities, for every thread that there is now, not for later ones; it ends with the process.
+/// Empty, or why the kernel refuses: no CAP_SYS_NICE and no RLIMIT_RTPRIO, or a cgroup without a share of real time.
 std::string take_real_time_priority();
 
 }  // namespace tcptrail::collect

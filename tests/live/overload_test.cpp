@@ -158,7 +158,7 @@ TEST(Overload, IsCountedExactlyAndEnds) {
 
 namespace {
 
-/// By name of the thread's file in /proc: SCHED_OTHER, SCHED_RR.
+/// By thread: SCHED_OTHER or SCHED_RR.
 std::map<pid_t, int> policies_of(const Tracer& tracer) {
     std::map<pid_t, int> policies;
     for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(tracer.pid()) + "/task")) {
