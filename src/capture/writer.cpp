@@ -182,8 +182,8 @@ void Writer::put(const tt_head& record) {
 /// The open block, when its time has come.
 Writer::Block* Writer::old_block() const {
     Block* const open = open_.load(std::memory_order_acquire);
-    const bool old = open != nullptr && open->taken == 0 && Clock::now() >= open->born + options_.flush_after;
-    return old && !holds_back_ && open->published.load(std::memory_order_acquire) > 0 ? open : nullptr;
+    const bool old = open != nullptr && Clock::now() >= open->born + options_.flush_after;
+    return old && !holds_back_ && open->published > open->taken ? open : nullptr;
 }
 
 /// Takes full blocks, and what stands in the open one when its time has come, and compresses them.
@@ -204,7 +204,7 @@ void Writer::run_sealing() {
             break;
         } else if (Block* const open = old_block(); open != nullptr && has_room(open->published)) {
             const std::size_t bytes = open->published.load(std::memory_order_acquire);
-            seal_piece(lock, *open, 0, bytes);
+            seal_piece(lock, *open, open->taken, bytes);
             open->taken = bytes;
         } else {
             work_.wait_for(lock, options_.flush_after / 4);  // nobody tells of a new block
