@@ -76,44 +76,45 @@ Result<void> Writer::append(const tt_head& record) {
 }
 
 bool Writer::rotation_due() const {
-    if (begin_wanted_) return true;
+    if (files_lost_ == file_ + 1) return true;
     if (file_limit_ == 0) return false;
     // What waits to be compressed: expect it to shrink as what went before; little went before when a run begins.
     const auto block = static_cast<double>(options_.block_bytes);
-    const double shrink = (static_cast<double>(sealed_bytes_ever_) + EXPECTED_SHRINK * block) /
-                          (static_cast<double>(sealed_raw_ever_) + block);
-    return static_cast<double>(sealed_in_file_) + static_cast<double>(queued_in_file_) * shrink >=
-           static_cast<double>(file_limit_);
+    const double shrink =
+        (static_cast<double>(sealed_ever_) + EXPECTED_SHRINK * block) / (static_cast<double>(raw_ever_) + block);
+    const auto waiting = static_cast<double>(ended_in_file_ - std::min<std::uint64_t>(tally_->raw, ended_in_file_));
+    return static_cast<double>(tally_->bytes) + waiting * shrink >= static_cast<double>(file_limit_);
 }
 
-void Writer::begin_next_file(std::unique_lock<std::mutex>& lock) {
+void Writer::begin_next_file() {
     ++file_;
-    queued_in_file_ = sealed_in_file_ = 0;
-    begin_wanted_ = false;
+    tally_ = std::make_shared<Tally>();
+    ended_in_file_ = 0;
     if (!options_.on_new_file) return;
     in_preamble_ = true;
-    lock.unlock();
     options_.on_new_file(*this);
-    lock.lock();
-    seal(true);
+    if (std::unique_lock lock(mutex_, std::try_to_lock); lock) {
+        seal(true);
+    } else {
+        hold_back();
+    }
     in_preamble_ = false;
 }
 
-/// Where the mutex is taken, the file may grow by a block too many, and the block gets memory of its own.
+/// Where the mutex is taken, the block gets memory of its own.
 void Writer::begin_block() {
+    if (!in_preamble_ && rotation_due()) begin_next_file();
     BlockPtr block;
-    if (std::unique_lock lock(mutex_, std::try_to_lock); lock) {
-        if (!in_preamble_ && rotation_due()) begin_next_file(lock);
-        if (!spare_.empty()) {
-            block = std::move(spare_.back());
-            spare_.pop_back();
-        }
+    if (const std::unique_lock lock(mutex_, std::try_to_lock); lock && !spare_.empty()) {
+        block = std::move(spare_.back());
+        spare_.pop_back();
     }
     if (!block) block = std::make_unique<Block>();
     block->raw.reserve(options_.block_bytes);
     block->flags = in_preamble_ ? BLOCK_PREAMBLE : 0;
     block->unwritten = std::exchange(refused_, 0);
     block->file = file_;
+    block->tally = tally_;
     block->born = Clock::now();
     current_ = std::move(block);
     open_.store(current_.get(), std::memory_order_release);
@@ -121,14 +122,13 @@ void Writer::begin_block() {
 
 Writer::BlockPtr Writer::end_block() {
     open_ = nullptr;
+    ended_in_file_ += current_->raw.size();
     current_->queued = Clock::now();
     return std::move(current_);
 }
 
 void Writer::enqueue(BlockPtr block) {
     queued_bytes_ += block->raw.size();
-    block->counted = block->file == file_ ? block->raw.size() - block->taken : 0;
-    queued_in_file_ += block->counted;
     queue_.push_back(std::move(block));
     work_.notify_one();
 }
@@ -144,6 +144,14 @@ bool Writer::seal(bool even_if_full) {
     return true;
 }
 
+/// Ends the current block, if there is one, where the mutex is taken.
+void Writer::hold_back() {
+    if (!current_) return;
+    held_bytes_ += current_->raw.size();
+    holds_back_ = true;
+    held_back_.push_back(end_block());
+}
+
 /// Ends the current block, if there is one. False where it finds no room and goes on.
 bool Writer::hand_over(bool even_if_full) {
     std::unique_lock lock(mutex_, std::defer_lock);
@@ -152,9 +160,7 @@ bool Writer::hand_over(bool even_if_full) {
     } else if (!lock.try_lock()) {
         if (!current_) return true;
         if (held_bytes_ + current_->raw.size() > options_.queue_bytes / 4) return false;
-        held_bytes_ += current_->raw.size();
-        holds_back_ = true;
-        held_back_.push_back(end_block());
+        hold_back();
         return true;
     }
     return seal(even_if_full);
@@ -196,7 +202,6 @@ void Writer::run_sealing() {
             queue_.pop_front();
             seal_piece(lock, *block, block->taken, block->raw.size());
             queued_bytes_ -= block->raw.size();
-            if (block->file == file_) queued_in_file_ -= block->counted;
             block->raw.clear();
             block->published = block->taken = 0;
             if (spare_.size() < 4) spare_.push_back(std::move(block));
@@ -239,9 +244,6 @@ void Writer::seal_piece(std::unique_lock<std::mutex>& lock, const Block& block, 
         fail_with(sealed.error());
         return;
     }
-    if (sealed->file == file_) sealed_in_file_ += sealed->bytes.size();
-    sealed_raw_ever_ += sealed->raw_bytes;
-    sealed_bytes_ever_ += sealed->bytes.size();
     queued_bytes_ += sealed->bytes.size();
     sealed_bytes_ += sealed->bytes.size();
     sealed_.push_back(std::move(*sealed));
@@ -269,6 +271,11 @@ Result<Writer::Sealed> Writer::compress(std::span<const std::uint8_t> records, B
     sealed.records = header.records;
     sealed.file = block.file;
     sealed.born = block.born;
+    // The bytes first: whoever reads in between expects too much of the file, not too little.
+    block.tally->bytes += sealed.bytes.size();
+    block.tally->raw += sealed.raw_bytes;
+    sealed_ever_ += sealed.bytes.size();
+    raw_ever_ += sealed.raw_bytes;
     return sealed;
 } catch (const std::bad_alloc&) {
     return fail(Exit::failed, "out of memory while recording to " + options_.path);
@@ -389,7 +396,7 @@ void Writer::finish(const Sealed& block, const Result<bool>& written) {
     stats_.dropped_files = sink_.dropped();
     file_limit_ = sink_.file_bytes();
     if (!written) fail_with(written.error());
-    if (!error_ && !sink_.is_open() && file_ == open_file_) begin_wanted_ = true;
+    if (!error_ && !sink_.is_open() && file_ == open_file_) files_lost_ = open_file_ + 1;
 }
 
 void Writer::fail_with(const Error& error) {

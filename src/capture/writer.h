@@ -90,18 +90,23 @@ public:
 
 private:
     using Clock = std::chrono::steady_clock;
+    /// What became of a file's records so far; by the sealing thread.
+    struct Tally {
+        std::atomic<std::uint64_t> raw = 0;    // bytes of records that are compressed
+        std::atomic<std::uint64_t> bytes = 0;  // of the blocks they became, written or not
+    };
     /// Records on their way to be compressed. The owner fills it; the sealing thread takes from it what gets old, and alone
     /// gives it back: so it may read what is published at any time.
     struct Block {
         std::vector<std::uint8_t> raw;  // never grows beyond what was reserved
         std::uint8_t flags = 0;
         std::uint64_t unwritten = 0;
-        std::uint64_t file = 0;  // which of the run's files it belongs to
+        std::uint64_t file = 0;        // which of the run's files it belongs to
+        std::shared_ptr<Tally> tally;  // of this file
         Clock::time_point born;
         Clock::time_point queued;
         std::atomic<std::size_t> published = 0;  // bytes of raw; by the owner
         std::atomic<std::size_t> taken = 0;      // of these, sealed before it was full; by the sealing thread
-        std::size_t counted = 0;                 // in queued_in_file_
     };
     using BlockPtr = std::unique_ptr<Block>;
     /// A block as it stands in the file.
@@ -117,14 +122,15 @@ private:
 
     explicit Writer(WriterOptions options);
     // The owner's, without mutex_.
+    bool rotation_due() const;
+    void begin_next_file();
     bool make_room(const tt_head& record);
+    void hold_back();
     bool hand_over(bool even_if_full);
     void begin_block();
     BlockPtr end_block();
     void put(const tt_head& record);
     // The owner's, with mutex_ held.
-    bool rotation_due() const;
-    void begin_next_file(std::unique_lock<std::mutex>& lock);
     bool seal(bool even_if_full);
     void enqueue(BlockPtr block);
     bool has_room(std::size_t bytes) const { return queued_bytes_ + bytes <= options_.queue_bytes; }
@@ -158,10 +164,17 @@ private:
     std::size_t held_bytes_ = 0;      // of these
     std::uint64_t refused_ = 0;       // the owner's: records without room, or not written, that no block tells of yet
     bool in_preamble_ = false;        // the owner's
-    std::atomic<Block*> open_ = nullptr;        // current_, for the sealing thread
-    std::atomic<bool> holds_back_ = false;      // held_back_ is not empty: what is in it goes before open_
-    std::atomic<std::uint64_t> unwritten_ = 0;  // records, of the whole run
-    std::atomic<bool> failed_ = false;          // error_ is set
+    std::shared_ptr<Tally> tally_ = std::make_shared<Tally>();  // of file_; the owner's
+    std::uint64_t ended_in_file_ = 0;            // the owner's: bytes of records in ended blocks of file_
+    std::atomic<std::uint64_t> file_ = 0;        // that the next block belongs to; only the owner changes it
+    std::atomic<std::uint64_t> file_limit_ = 0;  // file_bytes, or less after a ring started over
+    std::atomic<std::uint64_t> files_lost_ = 0;  // the sink lost the one before this, counted from 0: begin this one
+    std::atomic<std::uint64_t> raw_ever_ = 0,
+                               sealed_ever_ = 0;  // bytes of all records compressed so far, of their blocks
+    std::atomic<Block*> open_ = nullptr;          // current_, for the sealing thread
+    std::atomic<bool> holds_back_ = false;        // held_back_ is not empty: what is in it goes before open_
+    std::atomic<std::uint64_t> unwritten_ = 0;    // records, of the whole run
+    std::atomic<bool> failed_ = false;            // error_ is set
     // Records of blocks that were not written, which no block tells of yet.
     std::atomic<std::uint64_t> pending_unwritten_ = 0;
 
@@ -177,15 +190,9 @@ private:
     bool writing_over_ = false;
     std::deque<BlockPtr> queue_;
     std::vector<BlockPtr> spare_;
-    std::uint64_t file_ = 0;            // that the next block belongs to; only the owner changes it
-    std::uint64_t file_limit_ = 0;      // file_bytes, or less after a ring started over
-    std::uint64_t written_file_ = 0;    // the sink's
-    std::uint64_t written_bytes_ = 0;   // in the sink's file
-    std::uint64_t queued_bytes_ = 0;    // in memory on their way to the disk: records, or blocks of them
-    std::uint64_t queued_in_file_ = 0;  // bytes of records of file_ that are to be compressed
-    std::uint64_t sealed_in_file_ = 0;  // bytes of blocks of file_, written or waiting for it
-    std::uint64_t sealed_bytes_ever_ = 0, sealed_raw_ever_ = 0;  // of all blocks so far, and of their records
-    bool begin_wanted_ = false;                                  // the sink lost its file
+    std::uint64_t written_file_ = 0;   // the sink's
+    std::uint64_t written_bytes_ = 0;  // in the sink's file
+    std::uint64_t queued_bytes_ = 0;   // in memory on their way to the disk: records, or blocks of them
     bool closing_ = false;
     std::optional<Error> error_;
     WriterStats stats_;
