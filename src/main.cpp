@@ -294,7 +294,7 @@ int run(const cli::Options& options) {
     render::Output output(STDOUT_FILENO);
     const MakeView make = [view = options.view](const view::Scope& scope) { return view::make_view(view, scope); };
     TableLimits table;
-    table.time_waits = options.view != View::record;  // it shows none
+    table.rows = options.view != View::record;  // it shows none
     const PipelineOptions pipeline{make, {options.settings, options.interval, options.from, options.to, table}, {}};
     if (options.export_to) {
         return run_exported(options, pipeline.run);

@@ -54,7 +54,8 @@ bool fin_acknowledged(const tt_close& close) {
 }  // namespace
 
 void ConnectionTable::end(Connection& connection, const tt_close& close) {
-    if (!connection.hashed && !connection.reset_sent && sent_resets_seen_ && track::may_abort_late(close)) {
+    if (limits_.rows && !connection.hashed && !connection.reset_sent && sent_resets_seen_ &&
+        track::may_abort_late(close)) {
         connection.held = true;
         connection.state = State::close;
         undecided_[connection.cookie] = close;
@@ -79,7 +80,7 @@ void ConnectionTable::decide(Connection& connection, const tt_close& close) {
     connection.last_time = close.step.head.time;
     connection.in_state_known = true;
 
-    if (const auto wait = wait_of(connection, close); wait && !enters) {
+    if (const auto wait = limits_.rows ? wait_of(connection, close) : std::nullopt; wait && !enters) {
         connection.held = true;
         held_[connection.cookie] = {close, *wait};
         switch (*wait) {
@@ -155,7 +156,7 @@ void ConnectionTable::leave(Connection& connection, const tt_close& close, const
         row_.time_wait = time_wait;
         finish(connection, close);
     }
-    if (time_wait.value_or(false) && limits_.time_waits) {
+    if (time_wait.value_or(false) && limits_.rows) {
         enter_time_wait(connection, close);
         return;
     }
@@ -188,6 +189,9 @@ void ConnectionTable::remember(std::uint64_t cookie, const Dormant& dormant) {
 }
 
 void ConnectionTable::finish(Connection& connection, const tt_close& close) {
+    if (!limits_.rows) {
+        return;
+    }
     const auto old = static_cast<State>(close.step.head.old_state);
     const bool facts = close.step.head.type == TT_CLOSE;
     ConnectionRow& row = row_;
@@ -345,7 +349,7 @@ void ConnectionTable::advance(MonoNs now) {
 
 void ConnectionTable::on_timewait(const tt_timewait& record) {
     time_wait_hook_ = HookHeard::yes;
-    Connection* connection = find_connection(record.cookie);
+    Connection* connection = limits_.rows ? find_connection(record.cookie) : nullptr;
     if (connection == nullptr) {
         return;
     }

@@ -141,6 +141,9 @@ void ConnectionTable::on_accept(const tt_step& step) {
     if (accept_hook_ != HookHeard::none) {
         accept_hook_ = HookHeard::yes;
     }
+    if (!limits_.rows) {
+        return;
+    }
     Connection* connection = find_connection(step.cookie);
     // At the system call's exit another thread may have put another socket at the number. A socket that was accepted
     // before, that connected or that listens is such a one.

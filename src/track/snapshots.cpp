@@ -113,7 +113,7 @@ void ConnectionTable::end_unseen(const tt_socket& row) {
         close.fin_timeout_s = static_cast<tt_u16>(std::min<std::uint32_t>(row.remaining_ms / 1000, 0xffff));
     }
     finish(connection, close);
-    if (limits_.time_waits) {
+    if (limits_.rows) {
         enter_time_wait(connection, close);
     } else {
         erase(row.cookie);

@@ -131,7 +131,7 @@ void ConnectionTable::apply(const tt_head& head) {
 }
 
 void ConnectionTable::expect(const tt_head& head) {
-    if (!limits_.time_waits) {
+    if (!limits_.rows) {
         return;
     }
     // A connection's two ends are looked up when it is established, among all that stand in TIME_WAIT.
@@ -293,14 +293,16 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         }
     }
     ++transitions_;
-    if (connection != nullptr && old == State::close && (connection->state == State::time_wait || connection->held)) {
+    if (connection != nullptr && (connection->state == State::time_wait || connection->held)) {  // another life of it
         const std::uint32_t generation = connection->generation;
         const MonoNs closed = connection->last_time;
         if (connection->held) {
             release(step.cookie);
         }
         erase(step.cookie);
-        dormant_[step.cookie] = {closed, generation, false};
+        if (old == State::close) {  // and its first step was not lost
+            dormant_[step.cookie] = {closed, generation, false};
+        }
         connection = nullptr;
     }
     if (connection == nullptr) {
@@ -310,6 +312,10 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
             mark_incomplete(*connection);
         }
         connection->in_state_known = false;
+    }
+    if (follows_only()) {
+        follow(*connection, step, open, close);
+        return;
     }
     connections_.stop_waiting(*connection);
     if (open != nullptr) {
@@ -356,8 +362,31 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     }
 }
 
+/// What the next step and the next snapshot are held against.
+void ConnectionTable::follow(Connection& connection, const tt_step& step, const tt_open* open, const tt_close* close) {
+    if (open != nullptr) {
+        connection.ends.netns = open->netns;
+        connection.addresses = true;
+    }
+    connection.last_old = static_cast<State>(step.head.old_state);
+    connection.state = static_cast<State>(step.head.new_state);
+    connection.last_time = step.head.time;
+    connection.in_state_known = true;
+    if (connection.state != State::close) {
+        return;
+    }
+    if (close != nullptr) {
+        leave(connection, *close, false);
+    } else {
+        erase(step.cookie);  // no program writes this: a damaged recording
+    }
+}
+
 void ConnectionTable::report(const Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
                              bool inferred, const State* substate) {
+    if (!limits_.rows) {
+        return;
+    }
     TransitionRow& row = transition_;
     row.time = time;
     row.cookie = connection.cookie;
@@ -420,6 +449,9 @@ void ConnectionTable::on_destroy(const tt_step& step) {
 }
 
 void ConnectionTable::on_reset(const tt_reset& reset) {
+    if (!limits_.rows) {
+        return;
+    }
     Connection* connection = find_connection(reset.cookie);
     if (connection == nullptr || connection->state == State::time_wait || connection->state == State::listen) {
         return;

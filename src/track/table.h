@@ -30,9 +30,9 @@ struct TableLimits {
     /// Processes (each thread that acted is one) that are remembered though no connection refers to them: so many that
     /// acted, as many that held a socket in a snapshot. 600 bytes each. The programs rely on at least 32,768.
     std::size_t processes = std::size_t{1} << 16;
-    /// Whether time-wait sockets are remembered, so that their ends are told. Most of the table's memory and of its time go
-    /// into them; nothing else depends on it.
-    bool time_waits = true;
+    /// Whether the observer is told anything. Without, only what trace_end() counts is followed, each connection's chain of
+    /// states: no owners, no reasons, no time-wait sockets, which is most of the table's time and memory.
+    bool rows = true;
 };
 
 class ConnectionTable final : public ProcessDirectory {
@@ -94,10 +94,15 @@ private:
 
     /// What the recorder said of a need; recorders before such words served all.
     bool serves(const std::string& need) const { return !start_setting("hook." + need).starts_with("none"); }
+    /// trace_end() says of a hook that never fired, and should have, so what it should have told of is looked at until then.
+    bool follows_only() const {
+        return !limits_.rows && accept_hook_ != HookHeard::not_yet && time_wait_hook_ != HookHeard::not_yet;
+    }
     void on_start(const tt_start& record);
     void on_counters(const tt_counters& record);
     void forget_processes();
     void on_step(const tt_step& step, const tt_open* open, const tt_close* close);
+    void follow(track::Connection& connection, const tt_step& step, const tt_open* open, const tt_close* close);
     void on_endpoint(const tt_open& open);
     void on_accept(const tt_step& step);
     void on_destroy(const tt_step& step);
