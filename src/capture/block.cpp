@@ -28,7 +28,7 @@ BlockSealer::BlockSealer() : zstd_(ZSTD_createCCtx()) {
     // Columns repeat over short distances in short runs. Level 3 makes files as small in a third more time; more costs much
     // and saves little.
     constexpr std::pair<ZSTD_cParameter, int> parameters[] = {
-        {ZSTD_c_compressionLevel, 1}, {ZSTD_c_minMatch, 5}, {ZSTD_c_hashLog, 12}};
+        {ZSTD_c_compressionLevel, 1}, {ZSTD_c_minMatch, 5}, {ZSTD_c_hashLog, 10}};
     for (const auto& [parameter, value] : parameters) {
         if (ZSTD_isError(ZSTD_CCtx_setParameter(zstd_.get(), parameter, value))) throw std::bad_alloc();
     }

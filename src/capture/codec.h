@@ -2,9 +2,13 @@
 // The column encoding of a block (FORMAT.md, "Columns"): records to bytes that zstd can squeeze, and back, exactly.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include <tcptrail/wire.h>
 
 namespace tcptrail::capture {
 
@@ -22,24 +26,33 @@ private:
         std::uint32_t row;    // of the cookie's latest record
         std::uint32_t stamp;  // equal to stamp_ if of this block
     };
+    struct Row {
+        std::uint32_t offset;  // in the block
+        std::uint32_t record;  // counted from 0
+    };
     struct Kind {
         std::uint8_t type;
         std::uint16_t size;
-        std::vector<std::uint32_t> offsets;  // of its records
+        std::vector<Row> rows;
+    };
+    struct Words {
+        std::uint64_t head, actor;
     };
 
     Seen& find(std::uint64_t cookie);
     int kind_of(std::uint8_t type, std::uint16_t size);
     bool split(std::span<const std::uint8_t> raw, std::uint32_t records, std::uint64_t first_ns);
     std::uint64_t actor_code(std::uint64_t actor, std::uint64_t before);
-    void predict_cookie(std::uint8_t* record);
+    Words predict(const std::uint8_t* record, const tt_head& head);
+    void gather(std::span<const std::uint8_t> raw, const Kind& kind, std::size_t byte);
 
     std::vector<Seen> seen_;
     std::uint32_t stamp_ = 0;
     std::vector<Kind> kinds_;
     std::size_t kinds_used_ = 0;
-    std::vector<std::uint8_t> work_;   // the records, with predictable words replaced
-    std::vector<std::uint8_t> order_;  // kind of each record
+    std::array<std::uint8_t, 256> last_of_type_{};  // index of the kind that a record of this type was last
+    std::vector<Words> words_;                      // of each record, the predictable ones replaced
+    std::vector<std::uint8_t> order_;               // kind of each record
     std::vector<std::uint64_t> times_, backs_, cookies_, actors_;
     std::vector<std::uint64_t> column_;  // at hand
     std::uint64_t last_new_cookie_ = 0;
