@@ -8,6 +8,9 @@
 #define TT_MAX_CPUS 1024 /* a power of two; more CPUs share slots, which costs duplicates and loses nothing */
 #define TT_MAX_NETNS 16
 
+/* No helper's number; see rdonly_cast(). */
+#define TT_CALL_RDONLY_CAST 0x74740001
+
 /* Where a listener is found that is alone there: neither of a SO_REUSEPORT group nor bound to a device. */
 struct tt_listening {
     tt_u32 netns; /* inode number */

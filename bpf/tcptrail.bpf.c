@@ -349,13 +349,44 @@ int BPF_PROG(on_sock_graft, struct sock *sk, struct socket *parent) {
     return 0;
 }
 
-/* bpf_rdonly_cast() would halve this; but for a kfunc that a kernel lacks libbpf 1.1 looks into modules, which takes CAP_SYS_ADMIN. */
-static __always_inline int accepted(long fd) {
-    if (fd < 0 || !shared.enabled)
+/*
+ * bpf_rdonly_cast() makes plain loads of what would be a call each, and halves the program. It is no __ksym: for one that the
+ * kernel lacks (before 6.2) libbpf 1.1 searches the kernel's modules, which takes CAP_SYS_ADMIN. The collector puts its number
+ * where TT_CALL_RDONLY_CAST stands, and sets this; else the verifier drops the branch.
+ */
+const volatile __u32 has_rdonly_cast;
+
+static __always_inline void *rdonly_cast(const void *address, __u64 type) {
+    register const void *r1 asm("r1") = address;
+    register __u64 r2 asm("r2") = type;
+    register void *r0 asm("r0");
+    asm volatile("call %[cast]"
+                 : "=r"(r0), "+r"(r1), "+r"(r2)
+                 : [cast] "i"(TT_CALL_RDONLY_CAST)
+                 : "r3", "r4", "r5", "memory");
+    return r0;
+}
+#define AS(type, address) ((const type *)rdonly_cast(address, bpf_core_type_id_kernel(type)))
+
+/* As read_accepted(). */
+static __always_inline int cast_accepted(const struct file *address) {
+    const struct file *file = AS(struct file, address);
+    const struct socket *socket = AS(struct socket, file->private_data);
+    if (socket->file != address)
         return 0;
-    struct task_struct *task = bpf_get_current_task_btf();
-    struct file *file = 0;
-    bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + fd);
+    const struct sock *sk = socket->sk;
+    __u16 family = sk->__sk_common.skc_family;
+    if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP)
+        return 0;
+    if (!is_wanted_netns(sk->__sk_common.skc_net.net))
+        return 0;
+    __u64 cookie = sk->__sk_common.skc_cookie.counter;
+    if (cookie)
+        emit_accept(cookie, sk->__sk_common.skc_num);
+    return 0;
+}
+
+static __always_inline int read_accepted(struct file *file) {
     struct socket *socket = BPF_CORE_READ(file, private_data);
     if (BPF_CORE_READ(socket, file) != file) /* another thread has put something else at this number */
         return 0;
@@ -369,6 +400,15 @@ static __always_inline int accepted(long fd) {
     if (cookie)
         emit_accept(cookie, BPF_CORE_READ(sk, __sk_common.skc_num));
     return 0;
+}
+
+static __always_inline int accepted(long fd) {
+    if (fd < 0 || !shared.enabled)
+        return 0;
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct file *file = 0;
+    bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + fd);
+    return has_rdonly_cast ? cast_accepted(file) : read_accepted(file);
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept")

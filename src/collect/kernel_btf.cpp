@@ -108,17 +108,19 @@ Result<KernelBtf> KernelBtf::load(const std::string& file) {
     return out;
 }
 
-std::uint32_t KernelBtf::id_of(std::string_view target, bpf_attach_type type) const {
-    std::string name(target);
-    __u32 kind = BTF_KIND_FUNC;
-    if (type == BPF_TRACE_RAW_TP) {
-        name.insert(0, "btf_trace_");
-        kind = BTF_KIND_TYPEDEF;
-    } else if (type == BPF_TRACE_ITER) {
-        name.insert(0, "bpf_iter_");
-    }
+std::uint32_t KernelBtf::find(const std::string& name, std::uint32_t kind) const {
     const int id = btf__find_by_name_kind(types_.get(), name.c_str(), kind);
     return id > 0 ? static_cast<std::uint32_t>(id) : 0;
+}
+
+std::uint32_t KernelBtf::id_of(std::string_view target, bpf_attach_type type) const {
+    const std::string name(target);
+    if (type == BPF_TRACE_RAW_TP) return find("btf_trace_" + name, BTF_KIND_TYPEDEF);
+    return function(type == BPF_TRACE_ITER ? "bpf_iter_" + name : name);
+}
+
+std::uint32_t KernelBtf::function(const std::string& name) const {
+    return find(name, BTF_KIND_FUNC);
 }
 
 bool KernelBtf::takes(std::uint32_t id, std::string_view wanted) const {

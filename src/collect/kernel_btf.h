@@ -25,11 +25,16 @@ public:
     /// What a program for `target` attaches to; 0: this kernel has none of that name.
     std::uint32_t id_of(std::string_view target, bpf_attach_type type) const;
 
+    /// Of a function of the kernel's; 0: it has none of that name.
+    std::uint32_t function(const std::string& name) const;
+
     /// The leading arguments there are `wanted`, words such as "sock* int": a pointer by what it points to, any integer
     /// and any enum as int.
     bool takes(std::uint32_t id, std::string_view wanted) const;
 
 private:
+    std::uint32_t find(const std::string& name, std::uint32_t kind) const;
+
     struct Free {
         void operator()(btf* types) const { btf__free(types); }
     };

@@ -102,6 +102,24 @@ void set_logs(tcptrail_bpf& skeleton, const LogLayout& layout) {
     bpf_map__set_value_size(skeleton.maps.logs, static_cast<__u32>(layout.value_bytes()));
 }
 
+/// What rdonly_cast() needs; see there.
+bool give_rdonly_cast(tcptrail_bpf& skeleton, const KernelBtf& kernel) {
+    const std::uint32_t id = kernel.function("bpf_rdonly_cast");
+    if (id == 0) return false;
+    for (bpf_program* program : {skeleton.progs.on_exit_accept, skeleton.progs.on_exit_accept4}) {
+        const bpf_insn* const begin = bpf_program__insns(program);
+        std::vector<bpf_insn> code(begin, begin + bpf_program__insn_cnt(program));
+        for (bpf_insn& instruction : code) {
+            if (instruction.code != (BPF_JMP | BPF_CALL) || instruction.imm != TT_CALL_RDONLY_CAST) continue;
+            instruction.src_reg = BPF_PSEUDO_KFUNC_CALL;
+            instruction.imm = static_cast<__s32>(id);
+        }
+        if (bpf_program__set_insns(program, code.data(), code.size()) != 0) return false;
+    }
+    skeleton.rodata->has_rdonly_cast = true;
+    return true;
+}
+
 /// libbpf looks for the kernel's BTF where the kernel keeps it: where that is hidden, it finds `file` there.
 int load(tcptrail_bpf& skeleton, const KernelBtf& kernel, const std::string& file) {
     if (!kernel.hidden()) return tcptrail_bpf__load(&skeleton);
@@ -141,6 +159,7 @@ Result<Loaded> load_programs(const Options& options) {
     HookWishes wishes{options.tracepoint_only, options.final_snapshot, options.without, {}};
     if (kernel_version() < std::pair(7, 0))
         wishes.refused["on_set_state_second"] = "not needed: this kernel does not preempt programs on tracepoints";
+    bool may_cast = true;
     // What the kernel refuses in earnest, its trials notwithstanding, is left out the next time.
     while (true) {
         Loaded out;
@@ -153,9 +172,15 @@ Result<Loaded> load_programs(const Options& options) {
         auto hooks = choose_hooks(out.skeleton.get(), *kernel, wishes);
         if (!hooks) return tl::unexpected<Error>(hooks.error());
         out.hooks = std::move(*hooks);
+        const bool casts = may_cast && give_rdonly_cast(*out.skeleton, *kernel);
         first_warning.clear();  // those of the trials are answers
         refused_program.clear();
         if (const int error = load(*out.skeleton, *kernel, options.btf_file)) {
+            if (casts && refused_program.starts_with("on_exit_accept")) {
+                tell(refused_program + " is refused with bpf_rdonly_cast: " + std::strerror(-error));
+                may_cast = false;
+                continue;
+            }
             if (refused_program.empty() || !wishes.refused.emplace(refused_program, std::strerror(-error)).second)
                 return tl::unexpected<Error>(load_error(-error));
             tell(refused_program + " is refused: " + std::strerror(-error));

@@ -73,6 +73,7 @@ struct Watch {
     Watched trace{"trace"};
     Watched life{"life"};
     long transitions = 0;                        // that the scenes made
+    long repeated = 0;                           // scenes: a tracer must say of what it missed in them
     std::vector<std::unique_ptr<Arena>> arenas;  // to the end: an inode number stands for one namespace only
 };
 
@@ -99,13 +100,23 @@ Differences settled(Watched& watched, const Truth& truth, const Bounds& bounds, 
     }
 }
 
+int kernel_major() {
+    utsname kernel{};
+    uname(&kernel);
+    return std::atoi(kernel.release);
+}
+
+/// Where the kernel preempts programs, a call finds the main program and both backups held up, if the machine is slow enough: an
+/// emulated one's is now and then. That must be counted, and the scene is shown again.
+bool may_miss() {
+    return kernel_major() >= 7;
+}
+
 /// Where the kernel preempts programs, and only the system call's exit tells of an accept, it skips that while another task is held
 /// up in the same program on this CPU. The row must then claim no accept; and how many there were, the run's end must say.
 bool may_lack_accepts() {
     const char* const hooks = std::getenv("TCPTRAIL_HOOKS");
-    utsname kernel{};
-    uname(&kernel);
-    return hooks != nullptr && std::string_view(hooks) == "tracepoint" && std::atoi(kernel.release) >= 7;
+    return hooks != nullptr && std::string_view(hooks) == "tracepoint" && kernel_major() >= 7;
 }
 
 /// Takes out what is said of connections whose accept was not told; returns how many there are.
@@ -137,6 +148,14 @@ public:
             the_run() = std::make_unique<Watch>();
         }
         Watch& run = *the_run();
+        for (int shown = 1; !is_right(run, may_miss() && shown < 3); ++shown) {
+            ++run.repeated;
+        }
+    }
+
+private:
+    /// False: it is to be shown again.
+    bool is_right(Watch& run, bool again) {
         run.arenas.push_back(std::make_unique<Arena>());
         Arena& arena = *run.arenas.back();
         Bounds bounds{arena.inode(), wall_clock_ns(), 0};
@@ -152,13 +171,16 @@ public:
             run.life.lacks_accepts(forgive_accepts(ends));
             run.trace.lacks_accepts(forgive_accepts(steps));
         }
+        if (again && !(ends.empty() && steps.empty())) {
+            return false;
+        }
         EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
         EXPECT_TRUE(steps.empty()) << "trace: " << first_of(steps);
         RecordProperty("seen", static_cast<int>(run.life.rows_of(bounds.netns, bounds.begin_ns).size()));
         RecordProperty("true", static_cast<int>(connections));
+        return true;
     }
 
-private:
     const Scene& scene_;
 };
 
@@ -169,18 +191,23 @@ public:
             GTEST_SKIP() << "no scene ran before";
         }
         Watch& run = *the_run();
+        long all_missed = 0;
         for (Watched* watched : {&run.trace, &run.life}) {
             const Output output = watched->stop();
             EXPECT_EQ(output.status, 0) << output.err;
             const Json end = output.last_row();
             EXPECT_EQ(end.value("lost", Json()), 0) << end;
-            EXPECT_EQ(end.value("missed", Json()), 0) << end;
+            const long missed = end.value("missed", -1L);
+            all_missed += missed;
+            EXPECT_TRUE(missed == 0 || (missed > 0 && run.repeated > 0)) << end;
             EXPECT_GE(end.value("lost_other", 0L), watched->accepts_lacking()) << end;
-            EXPECT_EQ(end.value("incomplete_connections", Json()), 0) << end;
-            EXPECT_GE(end.value("transitions", 0L), run.transitions) << end;  // others may trace on this machine too
+            EXPECT_LE(end.value("incomplete_connections", -1L), missed) << end;
+            EXPECT_GE(end.value("incomplete_connections", -1L), 0) << end;
+            EXPECT_GE(end.value("transitions", 0L) + missed, run.transitions) << end;  // others may connect here too
             RecordProperty("seen", static_cast<int>(end.value("transitions", 0L)));
             RecordProperty("true", static_cast<int>(run.transitions));
         }
+        EXPECT_TRUE(run.repeated == 0 || all_missed > 0) << "nothing explains what was wrong in a scene";
         the_run().reset();
     }
 };
