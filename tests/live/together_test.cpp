@@ -73,7 +73,7 @@ struct Watch {
     Watched trace{"trace"};
     Watched life{"life"};
     long transitions = 0;                        // that the scenes made
-    long repeated = 0;                           // scenes: a tracer must say of what it missed in them
+    long repeated = 0;                           // scenes in which a tracer must have counted what it missed
     std::vector<std::unique_ptr<Arena>> arenas;  // to the end: an inode number stands for one namespace only
 };
 
@@ -112,11 +112,24 @@ bool may_miss() {
     return kernel_major() >= 7;
 }
 
+bool has_no_fentry() {
+    const char* const hooks = std::getenv("TCPTRAIL_HOOKS");
+    return hooks != nullptr && std::string_view(hooks) == "tracepoint";
+}
+
+/// README.md, the known limit: without a hook on time-wait sockets a RST is awaited for 2 ms, and an emulated processor may be
+/// taken away for longer just there. Then this, and the scene is shown again.
+bool came_too_late(const Differences& differences) {
+    const auto of_reset = [](const std::string& line) {
+        return line.find(R"(close_reason is late_data_rst, row says "local_fin")") != std::string::npos;
+    };
+    return has_no_fentry() && std::any_of(differences.begin(), differences.end(), of_reset);
+}
+
 /// Where the kernel preempts programs, and only the system call's exit tells of an accept, it skips that while another task is held
 /// up in the same program on this CPU. The row must then claim no accept; and how many there were, the run's end must say.
 bool may_lack_accepts() {
-    const char* const hooks = std::getenv("TCPTRAIL_HOOKS");
-    return hooks != nullptr && std::string_view(hooks) == "tracepoint" && kernel_major() >= 7;
+    return has_no_fentry() && kernel_major() >= 7;
 }
 
 /// Takes out what is said of connections whose accept was not told; returns how many there are.
@@ -148,14 +161,13 @@ public:
             the_run() = std::make_unique<Watch>();
         }
         Watch& run = *the_run();
-        for (int shown = 1; !is_right(run, may_miss() && shown < 3); ++shown) {
-            ++run.repeated;
+        for (int shown = 1; !is_right(run, shown == 3); ++shown) {
         }
     }
 
 private:
     /// False: it is to be shown again.
-    bool is_right(Watch& run, bool again) {
+    bool is_right(Watch& run, bool last) {
         run.arenas.push_back(std::make_unique<Arena>());
         Arena& arena = *run.arenas.back();
         Bounds bounds{arena.inode(), wall_clock_ns(), 0};
@@ -171,7 +183,11 @@ private:
             run.life.lacks_accepts(forgive_accepts(ends));
             run.trace.lacks_accepts(forgive_accepts(steps));
         }
-        if (again && !(ends.empty() && steps.empty())) {
+        if (!last && came_too_late(ends)) {
+            return false;
+        }
+        if (!last && may_miss() && !(ends.empty() && steps.empty())) {
+            ++run.repeated;
             return false;
         }
         EXPECT_TRUE(ends.empty()) << "life: " << first_of(ends);
