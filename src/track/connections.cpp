@@ -41,14 +41,13 @@ Connection& Connections::create(std::uint64_t cookie) {
     if (free_.empty()) {
         place = places_.size++;
         if (place >> Places::kShift == places_.chunks.size()) {
-            places_.chunks.push_back(std::make_unique<Connection[]>(std::size_t{1} << Places::kShift));
+            places_.chunks.emplace_back(static_cast<Connection*>(allocate_huge(Places::kBytes)));
         }
     } else {
         place = free_.back();
         free_.pop_back();
-        places_[place] = Connection();
     }
-    Connection& connection = places_[place];
+    Connection& connection = *std::construct_at(&places_[place]);
     connection.cookie = cookie;
     connection.in_use = true;
     by_cookie_.insert(place);

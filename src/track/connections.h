@@ -7,11 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include <tsl/robin_set.h>
 
 #include "connection.h"
+#include "huge_memory.h"
 
 namespace tcptrail::track {
 
@@ -31,11 +33,11 @@ struct KnownAllocator {
     template <typename U>
     KnownAllocator(const KnownAllocator<U>& other) : last(other.last) {}
     T* allocate(std::size_t n) {
-        T* const at = std::allocator<T>().allocate(n);
+        T* const at = HugeAllocator<T>().allocate(n);
         *last = {reinterpret_cast<const char*>(at), sizeof(T)};
         return at;
     }
-    void deallocate(T* at, std::size_t n) { std::allocator<T>().deallocate(at, n); }
+    void deallocate(T* at, std::size_t n) { HugeAllocator<T>().deallocate(at, n); }
     template <typename U>
     bool operator==(const KnownAllocator<U>& other) const {
         return last == other.last;
@@ -83,12 +85,17 @@ public:
 
 private:
     struct Places {
-        static constexpr unsigned kShift = 10;  // places in a chunk
-        std::vector<std::unique_ptr<Connection[]>> chunks;
+        static constexpr unsigned kShift = 17;  // places in a chunk: eleven huge pages
+        static constexpr std::size_t kBytes = sizeof(Connection) << kShift;
+        static_assert(kBytes % kHugePage == 0 && std::is_trivially_destructible_v<Connection>);
+        struct Free {
+            void operator()(Connection* places) const { free_huge(places); }
+        };
+        std::vector<std::unique_ptr<Connection, Free>> chunks;  // each place's first use constructs it
         std::uint32_t size = 0;
 
         Connection& operator[](std::uint32_t place) const {
-            return chunks[place >> kShift][place & ((1U << kShift) - 1)];
+            return chunks[place >> kShift].get()[place & ((1U << kShift) - 1)];
         }
     };
     struct Cookie {
@@ -126,7 +133,7 @@ private:
         bool operator()(std::uint32_t a, std::uint32_t b) const { return (*places)[a].ends == (*places)[b].ends; }
     };
     // The stored hashes save a look at every connection when the index grows.
-    using ByCookie = tsl::robin_set<std::uint32_t, CookieHash, SameCookie, std::allocator<std::uint32_t>, true>;
+    using ByCookie = tsl::robin_set<std::uint32_t, CookieHash, SameCookie, HugeAllocator<std::uint32_t>, true>;
     using ByEnds = tsl::robin_set<std::uint32_t, EndsHash, SameEnds, KnownAllocator<std::uint32_t>, true>;
 
     Places places_;

@@ -18,14 +18,17 @@ std::size_t most_allocated = 0;
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
-    void* const at = std::malloc(bytes);
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    void* const at = std::aligned_alloc(static_cast<std::size_t>(alignment), bytes);
     if (at == nullptr) {
         throw std::bad_alloc();
     }
     allocated += malloc_usable_size(at) + sizeof(std::size_t);  // and the heap's own word
     most_allocated = std::max(most_allocated, allocated);
     return at;
+}
+void* operator new(std::size_t bytes) {
+    return operator new (bytes, std::align_val_t{alignof(std::max_align_t)});
 }
 void operator delete(void* at) noexcept {
     if (at != nullptr) {
@@ -34,6 +37,9 @@ void operator delete(void* at) noexcept {
     std::free(at);
 }
 void operator delete(void* at, std::size_t) noexcept {
+    operator delete(at);
+}
+void operator delete(void* at, std::align_val_t) noexcept {
     operator delete(at);
 }
 
