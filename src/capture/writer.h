@@ -73,7 +73,8 @@ public:
     /// Takes a copy. Never waits for the disk. An Error once writing has failed: end the run with it.
     Result<void> append(const tt_head& record);
 
-    /// The error that append() would return: for a loop that is idle.
+    /// The error that append() would return: for a loop that is idle, several times a second. A block that found the lock taken
+    /// goes its way with the next append() or check().
     Result<void> check();
 
     /// Waits until all is on the disk. The last record before it should be TT_END.

@@ -75,6 +75,17 @@ void forgive_connection(Json& row, const Side& side, const Truth& truth) {
     }
 }
 
+/// Without sent RSTs it is not known whether a dead FIN_WAIT2 went into TIME_WAIT. On a busy machine the peer's FIN comes after its
+/// delayed ACK, and the socket is such a one.
+void forgive_undecided(Json& row, const Side& side) {
+    const bool enters = std::any_of(side.steps.begin(), side.steps.end(), [](const Step& step) {
+        return step.from == "FIN_WAIT2" && step.to == "TIME_WAIT";
+    });
+    if (enters && text(row, "old") == "FIN_WAIT2" && text(row, "new") == "CLOSE") {
+        row["new"] = "TIME_WAIT";
+    }
+}
+
 void forgive_transition(Json& row, const Side& side, const Truth& truth) {
     for (const Step& step : side.steps) {
         if (step.from == text(row, "old") && step.to == text(row, "new")) {
@@ -138,6 +149,9 @@ void forgive_ignorance(Truth& truth, std::vector<Json>& rows) {
         if (row["type"] == "connection") {
             forgive_connection(row, *side, truth);
         } else if (row["type"] == "transition") {
+            if (end.value("hooks", Json::object()).value("reset_sent", "") == "none") {
+                forgive_undecided(row, *side);
+            }
             forgive_transition(row, *side, truth);
         }
     }

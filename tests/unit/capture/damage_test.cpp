@@ -25,8 +25,10 @@ struct Small {
             };
             traffic.transitions(6, put);
             if (part == parts - 1) put(Traffic::end(traffic.now()));
-            while ((*writer)->stats().records < records.size())
+            while ((*writer)->stats().records < records.size()) {
+                EXPECT_TRUE((*writer)->check());  // as an idle owner does
                 std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            }
         }
         EXPECT_TRUE((*writer)->close());
         bytes = slurp(path);

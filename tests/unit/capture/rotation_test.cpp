@@ -123,7 +123,10 @@ TEST(Rotation, AFileIsFilledThoughNothingOfItHasBeenWrittenYet) {
     Traffic traffic(Traffic::World{.in_flight = 1});
     const auto put = [&](const tt_head& head) { EXPECT_TRUE((*writer)->append(head)); };
     traffic.transitions(1, put);  // so little shrinks badly: it says nothing of what comes
-    while ((*writer)->stats().blocks == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while ((*writer)->stats().blocks == 0) {
+        EXPECT_TRUE((*writer)->check());
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
     for (int blocks = 0; blocks < 60; ++blocks) {
         traffic.transitions(5'000, put);
         std::this_thread::sleep_for(std::chrono::milliseconds(10));  // to be compressed
