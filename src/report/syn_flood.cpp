@@ -8,7 +8,6 @@ constexpr std::uint64_t many = 100;    // half-open, or cookies where these repl
 constexpr std::uint64_t several = 10;  // SYNs in a window that are no chance
 constexpr double least_per_s = 10;     // what does no harm is no flood
 constexpr std::uint64_t completed_each = 4;
-constexpr std::uint64_t lasting_ns = 500'000'000;
 
 }  // namespace
 
@@ -23,12 +22,13 @@ bool is_syn_flood(const HalfOpen& seen) {
         return unanswered >= many;
     }
     const auto fills = [&](std::uint64_t open) { return open * 10 >= seen.limit * 9; };
-    const bool full = fills(seen.open) && unanswered >= several;
+    const bool stands = seen.open >= many || (fills(seen.open) && unanswered >= several);
     const bool old = seen.stale * 2 >= seen.open;
-    const bool stays_full = fills(seen.open) && fills(seen.open_before) && seen.window_ns >= lasting_ns &&
-                            seen.cookies + seen.dropped >= several &&
-                            (seen.cookies + seen.dropped) * completed_each >= seen.completed;
-    return (seen.open >= many || full) && (old || stays_full);
+    // How the queue stands at the end says nothing here: thrown out, a small one is empty for a moment.
+    const std::uint64_t found_full = seen.cookies + seen.dropped;
+    const bool stays_full = fills(seen.open_before) && seen.window_ns >= least_flood_window_ns &&
+                            found_full >= several && found_full * completed_each >= seen.completed;
+    return (stands && old) || stays_full;
 }
 
 }  // namespace tcptrail::report

@@ -23,9 +23,12 @@ struct HalfOpen {
     std::uint64_t unanswered() const { return fresh + cookies + dropped; }
 };
 
+/// A window shorter than this may lie within one round trip: what is unanswered in it may still be answered.
+constexpr std::uint64_t least_flood_window_ns = 500'000'000;
+
 /// Many are half-open (100, or the queue is full), it lasts (most of them are older than any honest handshake; or the queue
-/// was full when the window began, too, and what found it full went unanswered: the kernel throws the old ones out of a
-/// full queue), more come, and for each four handshakes that end at least one more does not. What a busy server has in its
+/// was full when the window, of least_flood_window_ns at least, began, too, and what found it full went unanswered: the
+/// kernel throws the old ones out of a full queue), more come, and for each four handshakes that end at least one more does not. What a busy server has in its
 /// queue is young and ends; what a port scan leaves there is few.
 bool is_syn_flood(const HalfOpen& seen);
 

@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <array>
 
+#include "report/syn_flood.h"
+
 namespace tcptrail {
 namespace {
 
 constexpr std::optional<std::chrono::nanoseconds> until_stopped;
+/// A flood is told in any such look, also in the second in which the kernel throws all of a full queue out.
+constexpr std::chrono::nanoseconds one_look(report::least_flood_window_ns + 100'000'000);
 
 constexpr std::array kinds = {
     ViewKind{View::trace, "trace", "Every state transition, as it happens (the default)", false, false, false,
@@ -22,7 +26,7 @@ constexpr std::array kinds = {
     ViewKind{View::states, "states", "How many sockets stand in each state now, by process", true, true, true,
              until_stopped},
     ViewKind{View::listen, "listen", "Listeners: SYN and accept queues, their limits, drops, owner", true, true, true,
-             std::chrono::milliseconds(300), true},
+             one_look, true},
     ViewKind{View::doctor, "doctor", "Says what is wrong, why, and which setting helps and which does not", false, true,
              false, std::chrono::seconds(10), true},
     ViewKind{View::report, "report", "The postmortem: all of these over one window; --diff compares two recordings",

@@ -263,6 +263,9 @@ TEST(SynFlood, FillsTheQueueAndStays) {
     // The kernel has just thrown the old ones out of a full queue.
     EXPECT_TRUE(is_syn_flood(
         {.window_ns = kSecond, .open = 17, .stale = 2, .fresh = 17, .open_before = 17, .limit = 16, .cookies = 1500}));
+    // And the fresh ones have not come yet.
+    EXPECT_TRUE(
+        is_syn_flood({.window_ns = kSecond, .open = 2, .fresh = 2, .open_before = 17, .limit = 16, .cookies = 1500}));
     EXPECT_TRUE(is_syn_flood({.window_ns = kSecond, .limit = 128, .cookies = 900, .always_cookies = true}));
 }
 
