@@ -3,18 +3,38 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include <gtest/gtest.h>
 
+#include "track/huge_memory.h"
 #include "track/table.h"
 
 namespace {
 
 std::size_t allocated = 0;
 std::size_t most_allocated = 0;
+
+/// What stands at a huge page's beginning, and its bytes: the heap's gap before it is address space that nobody touches.
+struct Huge {
+    void* at = nullptr;
+    std::size_t bytes = 0;
+};
+std::array<Huge, 64> huge;
+
+/// Its own record, or a free one for nullptr; nullptr: none.
+Huge* huge_at(void* at) {
+    const auto found = std::find_if(huge.begin(), huge.end(), [at](const Huge& each) { return each.at == at; });
+    return found != huge.end() ? &*found : nullptr;
+}
+
+std::size_t bytes_of(void* at) {
+    const Huge* const known = huge_at(at);
+    return known != nullptr ? known->bytes : malloc_usable_size(at) + sizeof(std::size_t);  // and the heap's own word
+}
 
 }  // namespace
 
@@ -23,7 +43,14 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
     if (at == nullptr) {
         throw std::bad_alloc();
     }
-    allocated += malloc_usable_size(at) + sizeof(std::size_t);  // and the heap's own word
+    if (static_cast<std::size_t>(alignment) >= tcptrail::track::kHugePage) {
+        Huge* const fresh = huge_at(nullptr);
+        if (fresh == nullptr) {
+            throw std::bad_alloc();
+        }
+        *fresh = {at, bytes};
+    }
+    allocated += bytes_of(at);
     most_allocated = std::max(most_allocated, allocated);
     return at;
 }
@@ -32,7 +59,10 @@ void* operator new(std::size_t bytes) {
 }
 void operator delete(void* at) noexcept {
     if (at != nullptr) {
-        allocated -= malloc_usable_size(at) + sizeof(std::size_t);
+        allocated -= bytes_of(at);
+        if (Huge* const known = huge_at(at)) {
+            *known = {};
+        }
     }
     std::free(at);
 }
