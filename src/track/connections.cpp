@@ -36,6 +36,11 @@ std::size_t Connections::EndsHash::operator()(const Endpoints& ends) const {
     return mix(hash);
 }
 
+const Connection* Connections::look_up(std::uint64_t cookie) const {
+    const auto found = by_cookie_.find(Cookie{cookie});
+    return found == by_cookie_.end() ? nullptr : lately_[cookie % kLately] = &places_[*found];
+}
+
 Connection& Connections::create(std::uint64_t cookie) {
     std::uint32_t place = 0;
     if (free_.empty()) {
@@ -51,6 +56,7 @@ Connection& Connections::create(std::uint64_t cookie) {
     connection.cookie = cookie;
     connection.in_use = true;
     by_cookie_.insert(place);
+    lately_[cookie % kLately] = &connection;
     return connection;
 }
 
@@ -61,6 +67,9 @@ void Connections::erase(Connection& connection) {
         return;
     }
     connection.in_use = false;
+    if (const Connection*& late = lately_[connection.cookie % kLately]; late == &connection) {
+        late = nullptr;
+    }
     free_.push_back(*found);
     by_cookie_.erase(found);
 }

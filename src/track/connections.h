@@ -53,8 +53,8 @@ public:
     std::size_t size() const { return by_cookie_.size(); }
 
     const Connection* find(std::uint64_t cookie) const {
-        const auto found = by_cookie_.find(Cookie{cookie});
-        return found == by_cookie_.end() ? nullptr : &places_[*found];
+        const Connection* const late = lately_[cookie % kLately];
+        return late != nullptr && late->cookie == cookie ? late : look_up(cookie);
     }
     Connection* find(std::uint64_t cookie) {
         return const_cast<Connection*>(static_cast<const Connections*>(this)->find(cookie));
@@ -136,7 +136,13 @@ private:
     using ByCookie = tsl::robin_set<std::uint32_t, CookieHash, SameCookie, HugeAllocator<std::uint32_t>, true>;
     using ByEnds = tsl::robin_set<std::uint32_t, EndsHash, SameEnds, KnownAllocator<std::uint32_t>, true>;
 
+    static constexpr std::size_t kLately = 512;
+
+    const Connection* look_up(std::uint64_t cookie) const;
+
     Places places_;
+    /// The last one that was created or looked up of each remainder: most records are about one of these.
+    mutable std::array<const Connection*, kLately> lately_{};
     Extent ends_index_;                      // where by_ends_ stands
     std::array<std::size_t, 4> fetching_{};  // hashes whose buckets are on their way, the oldest at fetched_
     std::size_t fetched_ = 0;
