@@ -32,7 +32,9 @@ Run::Run(const RunOptions& options, const MakeView& make_view, render::Renderer&
       output_(output),
       flush_(flush),
       table_(*this, options.table),
-      view_(make_view({options.settings, table_, renderer, context_, output})) {}
+      view_(make_view({options.settings, table_, renderer, context_, output})) {
+    table_.tell(view_->heard());
+}
 
 bool Run::is_over_with(const tt_head& record) const {
     if (record.type != TT_START || record.size < sizeof(tt_start) || table_.start() == 0) {

@@ -93,6 +93,26 @@ public:
     virtual const Process* find(ProcessId id) const = 0;
 };
 
+/// Transitions by what they lead out of or into.
+class TransitionSet {
+public:
+    static TransitionSet all() { return TransitionSet().add(~0U, 0); }
+    TransitionSet& out_of(State state) { return add(bit(state), 0); }
+    TransitionSet& into(State state) { return add(0, bit(state)); }
+    bool has(State old, State fresh) const { return ((old_ & bit(old)) | (fresh_ & bit(fresh))) != 0; }
+
+private:
+    static std::uint32_t bit(State state) { return 1U << (static_cast<unsigned>(state) % 32); }
+    TransitionSet& add(std::uint32_t old, std::uint32_t fresh) {
+        old_ |= old;
+        fresh_ |= fresh;
+        return *this;
+    }
+
+    std::uint32_t old_ = 0;
+    std::uint32_t fresh_ = 0;
+};
+
 /// Hears what the tracker finds, in the order of the stream.
 class TrackObserver {
 public:

@@ -116,7 +116,6 @@ std::string Cgroups::path_of(std::uint64_t id, const std::string& proc_path) {
 }
 
 void Cgroups::before(const tt_head& record, RecordBuffer& out) {
-    if (record.type != TT_PROCESS && record.type != TT_HOLDER) return;
     const auto& process = reinterpret_cast<const tt_process&>(record);
     if (told_.size() >= most_told) told_.clear();
     if (processes_.size() >= most_told) processes_.clear();

@@ -15,7 +15,9 @@ class Cgroups {
 public:
     Cgroups();
 
-    /// TT_CGROUP records that `record` needs before it, appended to `out`; only TT_PROCESS and TT_HOLDER need any.
+    /// Whether TT_CGROUP records may have to go before `record`.
+    static bool concerns(const tt_head& record) { return record.type == TT_PROCESS || record.type == TT_HOLDER; }
+    /// Those that `record`, which it concerns, needs before it, appended to `out`.
     void before(const tt_head& record, RecordBuffer& out);
 
 private:

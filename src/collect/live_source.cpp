@@ -100,9 +100,11 @@ struct LiveSource::State {
     }
 
     void deliver(const tt_head& record, const RecordHandler& handler) {
-        named.clear();
-        cgroups.before(record, named);
-        for (std::size_t at = 0; at < named.words(); at += named.at(at).size / 8) handler(named.at(at));
+        if (Cgroups::concerns(record)) {
+            named.clear();
+            cgroups.before(record, named);
+            for (std::size_t at = 0; at < named.words(); at += named.at(at).size / 8) handler(named.at(at));
+        }
         handler(record);
     }
 

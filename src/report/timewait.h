@@ -32,6 +32,10 @@ public:
     TimeWaitReport(const ConnectionTable& table, const Filter& filter)
         : table_(table), filter_(filter), ledger_(table), ports_(table) {}
 
+    /// What on_transition() counts.
+    static TransitionSet heard() {
+        return TransitionSet().into(State::time_wait).out_of(State::time_wait).out_of(State::syn_sent);
+    }
     void on_transition(const TransitionRow& row);
     /// A row where a connect() failed for want of a port; at most one a second of one process to one destination, the
     /// failures between are counted in the next.

@@ -74,8 +74,10 @@ void ConnectionTable::decide(Connection& connection, const tt_close& close) {
     const bool dead_fin_wait2 = enters && (close.close_flags & TT_C_DONE) == 0;
     const State substate = State::fin_wait2;
     const auto old = static_cast<State>(close.step.head.old_state);
-    report(connection, close.step.head.time, old, enters ? State::time_wait : State::close,
-           actor_of(connection, close.step, &close), false, dead_fin_wait2 ? &substate : nullptr);
+    if (const State fresh = enters ? State::time_wait : State::close; tells(old, fresh)) {
+        report(connection, close.step.head.time, old, fresh, actor_of(connection, close.step, &close), false,
+               dead_fin_wait2 ? &substate : nullptr);
+    }
     connection.state = State::close;
     connection.last_time = close.step.head.time;
     connection.in_state_known = true;
@@ -271,7 +273,9 @@ void ConnectionTable::end_time_wait(std::uint64_t cookie, MonoNs time, bool infe
     if (connection == nullptr || connection->state != State::time_wait) {
         return;
     }
-    report(*connection, time, State::time_wait, State::close, 0, inferred, nullptr);
+    if (tells(State::time_wait, State::close)) {
+        report(*connection, time, State::time_wait, State::close, 0, inferred, nullptr);
+    }
     erase(cookie);
 }
 

@@ -330,11 +330,10 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
         connection->ends.netns = close->netns;
     }
     name_owner(*connection, step, close);
-    const ProcessId actor = actor_of(*connection, step, close);
     const bool sends_fin = fresh == State::fin_wait1 || fresh == State::last_ack;
     const bool sends_rst = fresh == State::close && old != State::listen && old != State::syn_sent;
     if (connection->closer == 0 && (sends_fin || sends_rst)) {
-        connection->closer = actor;
+        connection->closer = actor_of(*connection, step, close);
     }
     if (connection->in_state_known && connection->span_count < Connection::kSpans && old != State::close &&
         old != State::listen) {
@@ -348,7 +347,9 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     if (old == State::syn_sent || (open != nullptr && (fresh == State::syn_recv || old == State::syn_recv))) {
         end_reused(*connection, step.head.time);
     }
-    report(*connection, step.head.time, old, fresh, actor, false, nullptr);
+    if (tells(old, fresh)) {
+        report(*connection, step.head.time, old, fresh, actor_of(*connection, step, close), false, nullptr);
+    }
     connection->last_old = old;
     connection->state = fresh;
     connection->last_time = step.head.time;
@@ -384,9 +385,6 @@ void ConnectionTable::follow(Connection& connection, const tt_step& step, const 
 
 void ConnectionTable::report(const Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
                              bool inferred, const State* substate) {
-    if (!limits_.rows) {
-        return;
-    }
     TransitionRow& row = transition_;
     row.time = time;
     row.cookie = connection.cookie;

@@ -40,6 +40,9 @@ public:
     /// `observer` outlives the table.
     explicit ConnectionTable(TrackObserver& observer, TableLimits limits = {});
 
+    /// From now on the observer hears of these transitions; at first of all.
+    void tell(const TransitionSet& transitions) { told_ = transitions; }
+
     void apply(const tt_head& record);
     /// A hint that apply() follows soon: has what it will look up fetched from memory.
     void expect(const tt_head& record);
@@ -127,6 +130,7 @@ private:
     ProcessId actor_of(const track::Connection& connection, const tt_step& step, const tt_close* close);
     void name_owner(track::Connection& connection, const tt_step& step, const tt_close* close);
     void mark_incomplete(track::Connection& connection);
+    bool tells(State old, State fresh) const { return limits_.rows && told_.has(old, fresh); }
     void report(const track::Connection& connection, MonoNs time, State old, State fresh, ProcessId actor,
                 bool inferred, const State* substate);
     void end(track::Connection& connection, const tt_close& close);
@@ -148,6 +152,7 @@ private:
 
     TrackObserver& observer_;
     TableLimits limits_;
+    TransitionSet told_ = TransitionSet::all();
     track::Processes processes_;
     Clock clock_;
 

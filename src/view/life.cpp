@@ -12,6 +12,7 @@ public:
     explicit Life(const Scope& scope) : scope_(scope) {}
 
 private:
+    TransitionSet heard() const override { return {}; }
     void on_ended(const ConnectionRow& row) override {
         if (scope_.settings.filter.matches(row, scope_.table)) {
             scope_.renderer.write_connection(scope_.out(), row, scope_.context);

@@ -12,6 +12,7 @@ public:
     explicit Listen(const Scope& scope) : scope_(scope), report_(scope.table, scope.settings.filter) {}
 
 private:
+    TransitionSet heard() const override { return {}; }
     void on_record(const tt_head& record) override { report_.take(record); }
 
     void cut(MonoNs /*from*/, MonoNs /*to*/) override {

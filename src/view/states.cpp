@@ -13,6 +13,7 @@ public:
     explicit States(const Scope& scope) : scope_(scope), snapshots_(scope.table) {}
 
 private:
+    TransitionSet heard() const override { return {}; }
     void on_record(const tt_head& record) override { fresh_ = snapshots_.take(record) || fresh_; }
 
     /// A recording that was made for another interval may hold no snapshot of this one: then nothing is said twice.

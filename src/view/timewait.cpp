@@ -13,6 +13,7 @@ public:
 
 private:
     void on_record(const tt_head& record) override { report_.on_record(record); }
+    TransitionSet heard() const override { return report::TimeWaitReport::heard(); }
     void on_transition(const TransitionRow& row) override { report_.on_transition(row); }
     void on_ended(const ConnectionRow& row) override {
         if (const auto failed = report_.on_ended(row)) {

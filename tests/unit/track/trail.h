@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+
 #include <chrono>
 #include <functional>
 #include <map>
@@ -80,6 +81,11 @@ public:
 
     Trail(const Trail&) = delete;
     Trail& operator=(const Trail&) = delete;
+
+    Trail& hear(const TransitionSet& transitions) {
+        table_->tell(transitions);
+        return *this;
+    }
 
     // Who acts from here on.
     Trail& as(const Actor& actor);

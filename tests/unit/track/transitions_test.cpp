@@ -45,6 +45,20 @@ TEST(Transitions, ServerClosesFirst) {
     EXPECT_EQ(t.table().size(), 0u);
 }
 
+TEST(Transitions, OnlyWhatTheObserverHears) {
+    Trail& t = trail()
+                   .hear(TransitionSet().into(State::time_wait).out_of(State::syn_sent))
+                   .connect(B, A)
+                   .established(2ms)
+                   .fin_sent(5ms)
+                   .fin_acked(1ms)
+                   .closed(1ms);
+    EXPECT_EQ(t.lines(), (Lines{"1.0 SYN_SENT>ESTABLISHED 2000us -", "1.0 FIN_WAIT2>TIME_WAIT 1000us -"}));
+    EXPECT_EQ(t.who(t.ended().closer), "app");  // of a transition that was not told
+    EXPECT_EQ(t.ended().states.size(), 4U);
+    EXPECT_EQ(t.table().trace_end().transitions, 5U);
+}
+
 TEST(Transitions, Simultaneous) {
     Trail& t = client_open().fin_sent(5ms).fin_received(1ms).closed(1ms);
     EXPECT_EQ(t.lines().back(), "1.0 CLOSING>TIME_WAIT 1000us -");
