@@ -34,6 +34,12 @@ Run::Run(const RunOptions& options, const MakeView& make_view, render::Renderer&
       table_(*this, options.table),
       view_(make_view({options.settings, table_, renderer, context_, output})) {
     table_.tell(view_->heard());
+    see_whether_plain();
+}
+
+void Run::see_whether_plain() {
+    const bool cuts_anywhere = options_.from || options_.to || (options_.interval && !by_marks_);
+    plain_ = !cuts_anywhere && !view_->hears_hooks();
 }
 
 bool Run::is_over_with(const tt_head& record) const {
@@ -54,6 +60,10 @@ bool Run::is_over_with(const tt_head& record) const {
 }
 
 void Run::take(const tt_head& record) {
+    if (is_for_table_only(record)) {
+        table_.apply(record);
+        return;
+    }
     kept_ = output_.text().size();
     if (options_.interval && !by_marks_ && phase_ == Phase::inside) {
         cut_intervals(std::min<MonoNs>(record.time, to_));
@@ -63,6 +73,7 @@ void Run::take(const tt_head& record) {
         by_marks_ =
             options_.interval && table_.start_setting("report_every_ns") == std::to_string(options_.interval->count());
         choose_span();
+        see_whether_plain();
     }
     pass_from(record.time);
     if (phase_ == Phase::inside && record.time > to_ && record.time - to_ > told_late) {

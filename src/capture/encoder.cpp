@@ -19,15 +19,10 @@ void put(std::vector<std::uint8_t>& out, T value) {
     out.insert(out.end(), bytes, bytes + sizeof value);
 }
 
-std::uint64_t varying_in(std::span<const std::uint64_t> values) {
-    std::uint64_t varying = 0;
-    for (const std::uint64_t value : values) varying |= value ^ values.front();
-    return varying;
-}
-
 /// column := base, mask of the byte positions that vary, one plane for each of these.
 void put_column(std::vector<std::uint8_t>& out, std::span<const std::uint64_t> values) {
-    const std::uint64_t varying = varying_in(values);
+    std::uint64_t varying = 0;
+    for (const std::uint64_t value : values) varying |= value ^ values.front();
     std::uint8_t mask = 0;
     std::uint64_t base = values.empty() ? 0 : values.front();
     for (int byte = 0; byte < 8; ++byte) {

@@ -15,6 +15,7 @@ public:
 
 private:
     void on_record(const tt_head& record) override { report_.take(record); }
+    TransitionSet heard() const override { return TransitionSet().out_of(State::close_wait); }
     void on_transition(const TransitionRow& row) override { report_.heard(row); }
     void on_ended(const ConnectionRow& row) override { report_.heard(row); }
 

@@ -12,6 +12,7 @@ public:
     explicit Listen(const Scope& scope) : scope_(scope), report_(scope.table, scope.settings.filter) {}
 
 private:
+    bool hears_hooks() const override { return true; }
     TransitionSet heard() const override { return {}; }
     void on_record(const tt_head& record) override { report_.take(record); }
 

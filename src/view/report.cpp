@@ -19,6 +19,7 @@ public:
           populations_(scope.table) {}
 
 private:
+    bool hears_hooks() const override { return true; }  // populations are counted as time goes by
     void on_record(const tt_head& record) override {
         timewait_.on_record(record);
         closewait_.take(record);

@@ -39,6 +39,8 @@ class View : public TrackObserver {
 public:
     /// Which of its transitions on_transition() hears at least; asked once.
     virtual TransitionSet heard() const { return TransitionSet::all(); }
+    /// Whether on_record() must hear of the hooks' records, nearly all of a stream; asked once. Of the others it always does.
+    virtual bool hears_hooks() const { return false; }
     /// Each record, after the table has taken it; transitions and endings that it made have been told before.
     virtual void on_record(const tt_head&) {}
     /// The window from..to is over: its report. For a view with snapshots the record before was a report's snapshot mark,

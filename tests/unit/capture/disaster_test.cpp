@@ -307,9 +307,7 @@ TEST(Starved, FilesDoNotGrowPastTheirSize) {
     const OneProcessor processor;  // in every fifth round the sealing thread loses it while it holds the lock
     for (int round = 0; round < 20; ++round) {
         const Folder folder;
-        WriterOptions options{.path = folder / "f", .file_bytes = 50'000};
-        options.block_bytes = 64 << 10;
-        record(options, 50'000);
+        record(rotating(folder, 50'000, 0), 50'000);
         for (const auto& file : std::filesystem::directory_iterator(folder.str())) {
             ASSERT_LT(file.file_size(), 70'000u) << file.path();
         }

@@ -37,6 +37,13 @@ private:
     std::filesystem::path path_;
 };
 
+/// Small blocks, so that small files rotate often.
+inline WriterOptions rotating(const Folder& folder, std::uint64_t file_bytes, unsigned files) {
+    WriterOptions options{.path = folder / "f", .file_bytes = file_bytes, .files = files};
+    options.block_bytes = 64 << 10;
+    return options;
+}
+
 inline std::string bytes_of(const tt_head& record) {
     return {reinterpret_cast<const char*>(&record), record.size};
 }

@@ -25,13 +25,6 @@ std::vector<std::string> paths_in(const Folder& folder) {
     return paths;
 }
 
-/// Small blocks, so that small files rotate often.
-WriterOptions rotating(const Folder& folder, std::uint64_t file_bytes, unsigned files) {
-    WriterOptions options{.path = folder / "f", .file_bytes = file_bytes, .files = files};
-    options.block_bytes = 64 << 10;
-    return options;
-}
-
 TEST(Names, AreThoseOfTcpdump) {
     EXPECT_EQ(file_name("f", 0, 0), "f");
     EXPECT_EQ(file_name("f", 3, 0), "f3");
