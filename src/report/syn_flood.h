@@ -28,8 +28,8 @@ constexpr std::uint64_t least_flood_window_ns = 500'000'000;
 
 /// Many are half-open (100, or the queue is full), it lasts (most of them are older than any honest handshake; or the queue
 /// was full when the window, of least_flood_window_ns at least, began, too, and what found it full went unanswered: the
-/// kernel throws the old ones out of a full queue), more come, and for each four handshakes that end at least one more does not. What a busy server has in its
-/// queue is young and ends; what a port scan leaves there is few.
+/// kernel throws the old ones out of a full queue), more come, and for each four handshakes that end at least one more does
+/// not. What a busy server has in its queue is young and ends; what a port scan leaves there is few.
 bool is_syn_flood(const HalfOpen& seen);
 
 }  // namespace tcptrail::report
