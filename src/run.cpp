@@ -34,12 +34,6 @@ Run::Run(const RunOptions& options, const MakeView& make_view, render::Renderer&
       table_(*this, options.table),
       view_(make_view({options.settings, table_, renderer, context_, output})) {
     table_.tell(view_->heard());
-    see_whether_plain();
-}
-
-void Run::see_whether_plain() {
-    const bool cuts_anywhere = options_.from || options_.to || (options_.interval && !by_marks_);
-    plain_ = !cuts_anywhere && !view_->hears_hooks();
 }
 
 bool Run::is_over_with(const tt_head& record) const {
@@ -60,7 +54,7 @@ bool Run::is_over_with(const tt_head& record) const {
 }
 
 void Run::take(const tt_head& record) {
-    if (is_for_table_only(record)) {
+    if (plain_ && record.type < TT_SOCKET) {
         table_.apply(record);
         return;
     }
@@ -73,7 +67,8 @@ void Run::take(const tt_head& record) {
         by_marks_ =
             options_.interval && table_.start_setting("report_every_ns") == std::to_string(options_.interval->count());
         choose_span();
-        see_whether_plain();
+        const bool cuts_anywhere = options_.from || options_.to || (options_.interval && !by_marks_);
+        plain_ = !cuts_anywhere && !view_->hears_hooks();
     }
     pass_from(record.time);
     if (phase_ == Phase::inside && record.time > to_ && record.time - to_ > told_late) {

@@ -67,9 +67,6 @@ private:
     render::Context context_{table_, table_.clock()};
     std::unique_ptr<view::View> view_;
 
-    bool is_for_table_only(const tt_head& record) const { return plain_ && record.type < TT_SOCKET; }
-    void see_whether_plain();
-
     bool plain_ = false;     // of the hooks' records, only the table has to know
     bool by_marks_ = false;  // the source makes a snapshot for each report: cut there
     MonoNs cut_ = 0;         // where the present interval began; 0: at the start

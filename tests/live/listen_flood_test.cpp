@@ -62,6 +62,7 @@ TEST(Listen, ASynFloodIsNamedAndABusyServerIsNot) {
     const Json once = rows_of(look(arena), kPort).at(0);
     const Output text = run_tcptrail(only(arena, {"listen"}));
     kill(flood.pid, SIGKILL);
+    arena.join_killed(flood, SIGKILL);
     for (const Who& client : clients) {
         arena.join(client);
     }
