@@ -175,6 +175,7 @@ struct tcp_sock {
     __u32 srtt_us;
     __u32 total_retrans;
     __u32 rcv_tstamp;
+    __u64 tcp_clock_cache; /* CLOCK_MONOTONIC, ns, of the packet or timer at hand; 5.0 and later */
     unsigned int keepalive_time;
     int linger2;
 };

@@ -201,6 +201,34 @@ static __always_inline void emit_close(struct tt_log *log, struct sock *sk, cons
     commit(&close->step.head, head);
 }
 
+/*
+ * Whether the kernel read its clock into the socket when it began with the packet, or the timer, that makes this transition: each
+ * way to these pairs of states goes through tcp_rcv_established(), tcp_rcv_state_process(), tcp_write_timer_handler() or
+ * tcp_keepalive_timer(), which call tcp_mstamp_refresh() first, with the socket locked. Not so what a process does, which may
+ * own the socket (connect() under TCP_REPAIR) or not (close() of a listener ends its children).
+ */
+static __always_inline int is_stamped(struct sock *sk, int old, int new) {
+    switch (new) {
+        case TCP_ESTABLISHED: return old == TCP_SYN_SENT || old == TCP_SYN_RECV;
+        case TCP_CLOSE_WAIT: return old == TCP_ESTABLISHED;
+        case TCP_FIN_WAIT2:
+        case TCP_CLOSING: return old == TCP_FIN_WAIT1;
+        case TCP_CLOSE: /* without an error: a TT_RESET that came before has a later time */
+            return (old == TCP_FIN_WAIT2 || old == TCP_CLOSING || old == TCP_LAST_ACK) && !sk->sk_err;
+        default: return 0;
+    }
+}
+
+/* When it happened, by the kernel's own stamp where there is one: to read the clock takes a third of this program's time. */
+static __always_inline __u64 time_of(struct sock *sk, int old, int new, int owned) {
+    if (bpf_core_field_exists(struct tcp_sock, tcp_clock_cache) && !owned && is_stamped(sk, old, new)) {
+        struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+        if (tp)
+            return tp->tcp_clock_cache;
+    }
+    return bpf_ktime_get_ns();
+}
+
 static __always_inline void transition(struct sock *sk, int old, int new, __u8 flags) {
     if (sk->sk_protocol != IPPROTO_TCP || old == new)
         return;
@@ -221,13 +249,14 @@ static __always_inline void transition(struct sock *sk, int old, int new, __u8 f
         if (!shared.child_complete)
             shared.child_complete = 1;
     }
-    __u64 now = bpf_ktime_get_ns();
+    int owned = sk->sk_lock.owned != 0;
+    __u64 now = time_of(sk, old, new, owned);
     __u64 actor = 0;
     if (has_socket)
         flags |= TT_F_HAS_SOCKET;
     if (old == TCP_CLOSE && BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
         flags |= TT_F_BOUND;
-    if (sk->sk_lock.owned) {
+    if (owned) {
         flags |= TT_F_OWNED;
         actor = current_actor(log, now);
         int closes = new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK || new == TCP_CLOSE;

@@ -6,7 +6,9 @@
  * - A record is a tt_head and what its type says follows; `size` is the whole record's, a multiple of 8.
  * - Byte order: the machine's (a recording names it); addresses are network order, as in sock_common;
  *   ports are host order.
- * - `time` is CLOCK_MONOTONIC in nanoseconds (bpf_ktime_get_ns); TT_START carries what turns it into wall time.
+ * - `time` is CLOCK_MONOTONIC in nanoseconds; TT_START carries what turns it into wall time. It is bpf_ktime_get_ns() of the
+ *   hook, but for transitions that only a packet or a timer makes (is_stamped() in bpf/tcptrail.bpf.c): there it is
+ *   tcp_sock.tcp_clock_cache, ktime_get_ns() of when the kernel began with that packet.
  * - A reader accepts a longer record than it knows (fields are only appended) and skips types it does not know.
  */
 #ifndef TCPTRAIL_WIRE_H

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the logs that the programs write, one for each CPU, and hands their records over as one stream.
 //
-// The order: if one record was complete before another one's program began, it comes first, whichever CPUs wrote them. So the
-// events of one connection stay in order, because each is written under the socket's lock. Why that holds: a record carries
-// a clock that was read before its room was reserved. Whatever stands in front of a record in its log was reserved before,
-// so has an earlier time than anything that began after; merging the logs by the time of their first records keeps the
-// order, as long as only records no later than `until` go out, a clock read before it was looked what the logs hold.
+// The order: if one record was complete before the clock of another one was read, it comes first, whichever CPUs wrote them. So
+// the events of one connection stay in order, because each is written under the socket's lock, and its clock read under the
+// same. (Where the kernel read it when it began with a packet, what else that packet did stands in the same log.)
+// Why that holds: a record's clock was read before its room was reserved. Whatever stands in front of a record in its
+// log was reserved before, so has an earlier time than any clock that was read after; merging the logs by the time of their
+// first records keeps the order, as long as only records no later than `until` go out, a clock read before it was looked
+// what the logs hold.
 // A record that is not complete yet holds up everything, for the few ns that it takes.
 #pragma once
 
@@ -31,7 +33,7 @@ struct LogCounts {
 struct Drained {
     std::size_t records = 0;
     std::uint64_t fullest = 0;  // bytes that stood in the fullest log
-    std::uint64_t until = 0;    // ns: with `all`, every record whose program began before this has been handed over
+    std::uint64_t until = 0;    // ns: with `all`, every record that was reserved before this has been handed over
     bool all = false;
 };
 

@@ -21,6 +21,11 @@ const T* as(const tt_head& head) {
     return head.size >= sizeof(T) ? reinterpret_cast<const T*>(&head) : nullptr;
 }
 
+/// The kernel's fast clock, which most records carry, and the one that a packet brings may differ by a few ns.
+std::uint64_t elapsed(MonoNs from, MonoNs to) {
+    return to > from ? to - from : 0;
+}
+
 Endpoints ends_of(const tt_open& open) {
     Endpoints ends;
     ends.netns = open.netns;
@@ -337,7 +342,7 @@ void ConnectionTable::on_step(const tt_step& step, const tt_open* open, const tt
     }
     if (connection->in_state_known && connection->span_count < Connection::kSpans && old != State::close &&
         old != State::listen) {
-        connection->spans[connection->span_count++] = {old, step.head.time - connection->last_time};
+        connection->spans[connection->span_count++] = {old, elapsed(connection->last_time, step.head.time)};
     }
     if (close != nullptr && old != State::listen) {
         connection->last_old = old;
@@ -393,7 +398,7 @@ void ConnectionTable::report(const Connection& connection, MonoNs time, State ol
     row.old_state = old;
     row.new_state = fresh;
     row.in_old_ns =
-        connection.in_state_known ? std::optional<std::uint64_t>(time - connection.last_time) : std::nullopt;
+        connection.in_state_known ? std::optional<std::uint64_t>(elapsed(connection.last_time, time)) : std::nullopt;
     row.owner = connection.owner;
     row.actor = actor;
     row.closer = connection.closer;
