@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connections.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -46,7 +47,7 @@ Connection& Connections::create(std::uint64_t cookie) {
     if (free_.empty()) {
         place = places_.size++;
         if (place >> Places::kShift == places_.chunks.size()) {
-            places_.chunks.emplace_back(static_cast<Connection*>(allocate_huge(Places::kBytes)));
+            places_.add_chunk();
         }
     } else {
         place = free_.back();
@@ -72,6 +73,26 @@ void Connections::erase(Connection& connection) {
     }
     free_.push_back(*found);
     by_cookie_.erase(found);
+}
+
+void Connections::make_room(std::size_t more) {
+    const std::size_t wanted = places_.size + more;
+    by_cookie_.reserve(wanted);
+    by_ends_.reserve(wanted);
+    for (std::size_t place = places_.size; place < wanted;) {
+        const std::size_t chunk = place >> Places::kShift;
+        const std::size_t end = std::min(wanted, (chunk + 1) << Places::kShift);
+        if (chunk == places_.chunks.size()) {
+            places_.add_chunk();
+        }
+        // Whole huge pages: the kernel brings what is asked for in pages of its own, whichever these are.
+        const auto page_of = [](std::size_t byte) { return (byte + kHugePage - 1) / kHugePage * kHugePage; };
+        const std::size_t first = chunk << Places::kShift;
+        const std::size_t from = page_of((place - first) * sizeof(Connection));
+        const std::size_t to = page_of((end - first) * sizeof(Connection));
+        populate(reinterpret_cast<char*>(places_.chunks[chunk].get()) + from, to - from);
+        place = end;
+    }
 }
 
 Connection* Connections::next_victim() {

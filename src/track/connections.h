@@ -62,6 +62,8 @@ public:
     /// A new one, which must not stand there yet. References stay valid until its erase().
     Connection& create(std::uint64_t cookie);
     void erase(Connection& connection);
+    /// So many more are to come soon, time-wait sockets in the end: has their room ready.
+    void make_room(std::size_t more);
 
     /// The next in the order of places that may go, time-wait first; nullptr: none may.
     Connection* next_victim();
@@ -94,6 +96,7 @@ private:
         std::vector<std::unique_ptr<Connection, Free>> chunks;  // each place's first use constructs it
         std::uint32_t size = 0;
 
+        void add_chunk() { chunks.emplace_back(static_cast<Connection*>(allocate_huge(kBytes))); }
         Connection& operator[](std::uint32_t place) const {
             return chunks[place >> kShift].get()[place & ((1U << kShift) - 1)];
         }

@@ -125,6 +125,7 @@ private:
     void adopt(track::Connection& connection, const tt_open& open);
     void inherit(track::Connection& connection);
     void inherit_queued();
+    void make_room();
     void share_listener(const track::Connection& child, ProcessId other);
     bool is_same_process(ProcessId a, ProcessId b) const;
     ProcessId actor_of(const track::Connection& connection, const tt_step& step, const tt_close* close);
@@ -180,6 +181,7 @@ private:
     std::size_t just_ended_count_ = 0;
     bool snapshot_open_ = false;  // between its first record and its mark
     bool snapshot_done_ = false;
+    std::size_t older_time_wait_ = 0;  // rows of the first snapshot
     HookHeard time_wait_hook_ = HookHeard::none;
     HookHeard accept_hook_ = HookHeard::none;
     bool accepts_seen_ = true;  // each says whether a hook serves

@@ -116,11 +116,9 @@ TEST(Memory, AMillionLiveConnectionsFit) {
                 (most_allocated - before) / kConnections);
 }
 
-TEST(Memory, AMillionInTimeWaitFit) {
-    Deaf deaf;
-    const std::size_t before = most_allocated = allocated;
-    ConnectionTable table(deaf);
-    for (std::uint64_t n = 0; n < kConnections; ++n) {
+/// So many connections go from open to TIME_WAIT.
+void fill_time_wait(ConnectionTable& table, std::uint64_t connections) {
+    for (std::uint64_t n = 0; n < connections; ++n) {
         table.apply(open_record(n, State::syn_sent, State::established).step.head);
         tt_close close{};
         close.step = open_record(n, State::fin_wait2, State::close).step;
@@ -130,10 +128,67 @@ TEST(Memory, AMillionInTimeWaitFit) {
         close.tw_max = 4'000'000;
         table.apply(close.step.head);
     }
+}
+
+TEST(Memory, AMillionInTimeWaitFit) {
+    Deaf deaf;
+    const std::size_t before = most_allocated = allocated;
+    ConnectionTable table(deaf);
+    fill_time_wait(table, kConnections);
     EXPECT_EQ(table.size(), kConnections);
     EXPECT_LE(most_allocated - before, kAllowed) << "on the way";
     std::printf("%zu bytes a time-wait socket, both indexes included; %zu at the most\n",
                 (allocated - before) / kConnections, (most_allocated - before) / kConnections);
+}
+
+/// The first snapshot of a machine on which so many sockets, of which nothing else is known, stand in TIME_WAIT.
+void show_time_wait(ConnectionTable& table, std::uint64_t sockets) {
+    tt_snapshot bound{};
+    bound.head = {.size = sizeof(bound),
+                  .type = TT_SNAPSHOT,
+                  .flags = 0,
+                  .old_state = 0,
+                  .new_state = 0,
+                  .lport = 0,
+                  .time = 900'000'000};
+    bound.what = TT_SNAP_FIRST | TT_SNAP_SOCKETS;
+    table.apply(bound.head);
+    tt_socket row{};
+    row.head = bound.head;
+    row.head.size = sizeof(row);
+    row.head.type = TT_SOCKET;
+    row.head.new_state = static_cast<tt_u8>(State::time_wait);
+    for (std::uint64_t n = 0; n < sockets; ++n) {
+        table.apply(row.head);
+    }
+    bound.head.flags = TT_F_END;
+    table.apply(bound.head);
+    bound.what |= TT_SNAP_MARK;
+    table.apply(bound.head);
+}
+
+/// What those that stood there leave is filled by the trace's own within a minute, and a flood is no time to fetch memory.
+TEST(Memory, RoomIsReadyForAsManyAsStoodInTimeWait) {
+    constexpr std::uint64_t stood = 200'000;
+    constexpr std::size_t least = stood * sizeof(track::Connection);
+    Deaf deaf;
+    std::size_t before = allocated;
+    ConnectionTable table(deaf);
+    show_time_wait(table, stood);
+    EXPECT_GE(allocated - before, least);
+    before = most_allocated = allocated;
+    fill_time_wait(table, stood);
+    EXPECT_EQ(table.size(), stood);
+    EXPECT_LT(most_allocated - before, least / 8) << "but for the queue of their ends";
+
+    before = allocated;
+    ConnectionTable no_time_wait(deaf, {.rows = false});
+    show_time_wait(no_time_wait, stood);
+    EXPECT_LT(allocated - before, least / 8) << "it never remembers one";
+    before = allocated;
+    ConnectionTable small(deaf, {.connections = 1000});
+    show_time_wait(small, stood);
+    EXPECT_LT(allocated - before, least) << "it will never hold more";
 }
 
 struct LastOwner final : TrackObserver {
