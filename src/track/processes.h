@@ -71,6 +71,13 @@ private:
         ProcessId id = 0;
         std::uint32_t place = 0;
     };
+    /// The low bits of an actor are its thread's number, and where pid_max is 32768 these come again within seconds.
+    struct ActorHash {
+        std::size_t operator()(std::uint64_t actor) const {
+            actor *= 0x9e3779b97f4a7c15ULL;
+            return actor ^ actor >> 32;
+        }
+    };
 
     Process from(const tt_process& record) const;
     ProcessId tell(const tt_process& record, Kind kind);
@@ -85,7 +92,7 @@ private:
     std::deque<Entry> entries_;
     std::vector<std::uint32_t> free_;
     tsl::robin_map<ProcessId, std::uint32_t> places_;
-    tsl::robin_map<std::uint64_t, Place> by_actor_;
+    tsl::robin_map<std::uint64_t, Place, ActorHash> by_actor_;
     RecentMap<std::uint64_t, std::string> cgroup_paths_;
     RecentMap<std::uint64_t, std::string> containers_;  // by start time of the process, where only v1 tells
 };

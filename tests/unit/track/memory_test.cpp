@@ -196,13 +196,16 @@ struct LastOwner final : TrackObserver {
     Owner last;
 };
 
-/// Weeks of a machine on which processes come, connect and go.
-TEST(Memory, AMillionShortLivedProcessesPass) {
+/// Weeks of a machine on which processes come, connect and go; their pids start over after so many.
+void let_processes_pass(std::uint32_t pids) {
     LastOwner heard;
     const std::size_t before = most_allocated = allocated;
     ConnectionTable table(heard);
     std::uint64_t cookie = 0;
-    const auto describe = [&](std::uint32_t pid) {
+    constexpr std::uint32_t first_pid = 1000;
+    // As the programs make it: when it started, in 42 bits, and its thread.
+    const auto actor_of = [](std::uint32_t start, std::uint32_t pid) { return std::uint64_t{start} << 22 | pid; };
+    const auto describe = [&](std::uint32_t start, std::uint32_t pid) {
         struct {
             tt_cgroup record{};
             char path[88] = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0.slice/nginx.service";
@@ -214,7 +217,7 @@ TEST(Memory, AMillionShortLivedProcessesPass) {
                              .new_state = 0,
                              .lport = 0,
                              .time = 1'000'000'000};
-        named.record.id = pid;  // each in a group of its own
+        named.record.id = start;  // each in a group of its own
         table.apply(named.record.head);
         tt_process process{};
         process.head = {.size = sizeof(process),
@@ -224,14 +227,16 @@ TEST(Memory, AMillionShortLivedProcessesPass) {
                         .new_state = 0,
                         .lport = 0,
                         .time = 1'000'000'000};
-        process.id = process.tgid = pid;
-        process.cgroup = pid;
+        process.id = actor_of(start, pid);
+        process.tgid = pid;
+        process.start_ns = start;
+        process.cgroup = start;
         table.apply(process.head);
     };
-    const auto step = [&](std::uint32_t pid, State old, State fresh) {
+    const auto step = [&](std::uint64_t actor, State old, State fresh) {
         tt_open open = open_record(cookie, old, fresh);
         open.step.head.flags |= TT_F_OWNED;
-        open.step.actor = pid;
+        open.step.actor = actor;
         if (fresh != State::close) {
             table.apply(open.step.head);
             return;
@@ -244,26 +249,37 @@ TEST(Memory, AMillionShortLivedProcessesPass) {
         close.sk_err = 111;
         table.apply(close.step.head);
     };
-    constexpr std::uint32_t kOld = 7;
-    describe(kOld);
-    step(kOld, State::close, State::syn_sent);
+    constexpr std::uint32_t old_pid = 7;
+    const std::uint64_t old_actor = actor_of(old_pid, old_pid);
+    describe(old_pid, old_pid);
+    step(old_actor, State::close, State::syn_sent);
     const std::uint64_t old_cookie = cookie;
-    for (std::uint32_t pid = 1000; pid < 1000 + kConnections; ++pid) {
+    for (std::uint32_t n = 0; n < kConnections; ++n) {
         ++cookie;
-        describe(pid);
-        step(pid, State::close, State::syn_sent);
-        step(pid, State::syn_sent, State::close);
+        const std::uint32_t start = first_pid + n;
+        const std::uint32_t pid = first_pid + n % pids;
+        describe(start, pid);
+        step(actor_of(start, pid), State::close, State::syn_sent);
+        step(actor_of(start, pid), State::syn_sent, State::close);
         const Process* owner = table.find(heard.last.process);
         ASSERT_TRUE(owner != nullptr && owner->pid == pid);
     }
     cookie = old_cookie;
-    step(kOld, State::syn_sent, State::close);
+    step(old_actor, State::syn_sent, State::close);
     const Process* owner = table.find(heard.last.process);
     ASSERT_NE(owner, nullptr);
-    EXPECT_EQ(owner->pid, kOld);
+    EXPECT_EQ(owner->pid, old_pid);
     EXPECT_EQ(owner->unit, "nginx.service");
     EXPECT_LE(most_allocated - before, std::size_t{96} << 20);
     std::printf("%zu MiB at the most\n", (most_allocated - before) >> 20);
+}
+
+TEST(Memory, AMillionShortLivedProcessesPass) {
+    let_processes_pass(kConnections);
+}
+
+TEST(Memory, AMillionProcessesOfFewPidsPass) {
+    let_processes_pass(31'000);
 }
 
 }  // namespace
