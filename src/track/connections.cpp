@@ -5,13 +5,10 @@
 #include <cstring>
 #include <utility>
 
+#include "mix.h"
+
 namespace tcptrail::track {
 namespace {
-
-std::uint64_t mix(std::uint64_t value) {
-    value *= 0x9e3779b97f4a7c15ULL;
-    return value ^ value >> 32;
-}
 
 std::uint64_t word(const Address& address, std::size_t at) {
     std::uint64_t out = 0;

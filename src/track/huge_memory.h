@@ -21,9 +21,7 @@ inline void* allocate_huge(std::size_t bytes) {
 
 /// Has the kernel bring it now, not when it is first written. A wish too.
 inline void populate(void* at, std::size_t bytes) {
-    constexpr int populate_write =
-        23;  // MADV_POPULATE_WRITE, Linux 5.14; the headers of Debian 12 have it, older ones not
-    (void)madvise(at, bytes, populate_write);
+    (void)madvise(at, bytes, MADV_POPULATE_WRITE);  // Linux 5.14
 }
 
 inline void free_huge(void* at) {

@@ -18,6 +18,7 @@
 #include <tcptrail/wire.h>
 #include <tsl/robin_map.h>
 
+#include "mix.h"
 #include "recent_map.h"
 
 namespace tcptrail::track {
@@ -73,10 +74,7 @@ private:
     };
     /// The low bits of an actor are its thread's number, and where pid_max is 32768 these come again within seconds.
     struct ActorHash {
-        std::size_t operator()(std::uint64_t actor) const {
-            actor *= 0x9e3779b97f4a7c15ULL;
-            return actor ^ actor >> 32;
-        }
+        std::size_t operator()(std::uint64_t actor) const { return mix(actor); }
     };
 
     Process from(const tt_process& record) const;

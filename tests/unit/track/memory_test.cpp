@@ -81,6 +81,14 @@ constexpr std::size_t kAllowed = std::size_t{256} << 20;
 
 struct Deaf final : TrackObserver {};
 
+tt_head head_of(tt_u8 type, std::size_t size, tt_u64 time) {
+    tt_head head{};
+    head.size = static_cast<tt_u16>(size);
+    head.type = type;
+    head.time = time;
+    return head;
+}
+
 /// Opens of both families, each with ends of its own.
 tt_open open_record(std::uint64_t n, State old, State fresh) {
     tt_open open{};
@@ -144,13 +152,7 @@ TEST(Memory, AMillionInTimeWaitFit) {
 /// The first snapshot of a machine on which so many sockets, of which nothing else is known, stand in TIME_WAIT.
 void show_time_wait(ConnectionTable& table, std::uint64_t sockets) {
     tt_snapshot bound{};
-    bound.head = {.size = sizeof(bound),
-                  .type = TT_SNAPSHOT,
-                  .flags = 0,
-                  .old_state = 0,
-                  .new_state = 0,
-                  .lport = 0,
-                  .time = 900'000'000};
+    bound.head = head_of(TT_SNAPSHOT, sizeof(bound), 900'000'000);
     bound.what = TT_SNAP_FIRST | TT_SNAP_SOCKETS;
     table.apply(bound.head);
     tt_socket row{};
@@ -210,23 +212,11 @@ void let_processes_pass(std::uint32_t pids) {
             tt_cgroup record{};
             char path[88] = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0.slice/nginx.service";
         } named;
-        named.record.head = {.size = sizeof(named),
-                             .type = TT_CGROUP,
-                             .flags = 0,
-                             .old_state = 0,
-                             .new_state = 0,
-                             .lport = 0,
-                             .time = 1'000'000'000};
+        named.record.head = head_of(TT_CGROUP, sizeof(named), 1'000'000'000);
         named.record.id = start;  // each in a group of its own
         table.apply(named.record.head);
         tt_process process{};
-        process.head = {.size = sizeof(process),
-                        .type = TT_PROCESS,
-                        .flags = 0,
-                        .old_state = 0,
-                        .new_state = 0,
-                        .lport = 0,
-                        .time = 1'000'000'000};
+        process.head = head_of(TT_PROCESS, sizeof(process), 1'000'000'000);
         process.id = actor_of(start, pid);
         process.tgid = pid;
         process.start_ns = start;
